@@ -1,0 +1,1 @@
+"""Documents: reading them, mixing them, the starter pack."""

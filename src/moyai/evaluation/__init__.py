@@ -1,0 +1,1 @@
+"""Scoring: bits per byte, choices by log-likelihood, expert load, certificates."""

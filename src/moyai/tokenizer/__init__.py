@@ -1,0 +1,1 @@
+"""Vocabularies: learning pieces on top of a tokenizer, bytes of tokens."""

@@ -1,0 +1,1 @@
+"""One training loop; an objective gives batches, loss and metrics."""
