@@ -1,1 +1,1 @@
-"""The GGUF format: reading it into a checkpoint and writing it from one."""
+"""The GGUF format: reading it with distrust, writing it a tensor at a time, vocabulary in both directions."""

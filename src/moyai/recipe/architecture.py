@@ -105,6 +105,15 @@ def read_architecture(checkpoint_dir: Path) -> Architecture:
     Raises:
         InputFileError: there is no readable `config.json` in it.
     """
+    return architecture_from_config(read_config(checkpoint_dir), where=str(checkpoint_dir / "config.json"))
+
+
+def read_config(checkpoint_dir: Path) -> dict[str, Any]:
+    """`config.json` of a checkpoint directory, as it stands.
+
+    Raises:
+        InputFileError: there is none, or it is not a JSON object.
+    """
     path = checkpoint_dir / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -116,4 +125,4 @@ def read_architecture(checkpoint_dir: Path) -> Architecture:
         raise InputFileError(f"{path} is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise InputFileError(f"{path} is not a JSON object")
-    return architecture_from_config(config, where=str(path))
+    return config

@@ -146,6 +146,11 @@ class EvaluateSettings(StageSettings):
     produces: ClassVar[Kind] = "scores"
 
     suite: Literal["starter"] = "starter"
+    texts: dict[str, str] = Field(
+        default={"ja": "starter:ja_text", "en": "starter:en_text"},
+        description="Language to corpus file; only held-out documents are read.",
+    )
+    max_characters: Count = Field(default=2000, description="Only the beginning of each document is scored.")
     of: tuple[str, ...] | None = Field(default=None, description="Names of stages; default: every checkpoint.")
     limit: Count | None = Field(default=None, description="Only the first so many documents and questions of each.")
 

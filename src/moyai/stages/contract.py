@@ -11,12 +11,15 @@ from moyai.progress import Progress
 from moyai.recipe.settings import StageSettings
 
 
+RESUME_NAME = "resume"
+
+
 @dataclass(frozen=True)
 class StageContext:
     """Where a stage reads and writes.
 
     `out_dir` is the `.partial` directory that becomes the artifact.  It survives a killed run, so a stage finds
-    there what it left, and removes what must not be part of the artifact before it returns.
+    there what it left.
     """
 
     out_dir: Path
@@ -24,6 +27,11 @@ class StageContext:
     """Finished artifacts by stage name, in the order of the step's inputs."""
     cache_dir: Path
     progress: Progress
+
+    @property
+    def resume_dir(self) -> Path:
+        """For what only a resumed run needs; removed once the record is written."""
+        return self.out_dir / RESUME_NAME
 
 
 @dataclass(frozen=True)

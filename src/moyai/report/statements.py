@@ -1,0 +1,131 @@
+"""The sentences that follow from the records: the result in one line, and what must be said beside the scores."""
+
+from __future__ import annotations
+
+from moyai.report.lineage import RunReport
+from moyai.report.number_format import format_change, format_ratio, format_share
+from moyai.report.scores import GUESSING, LANGUAGES, Change, Measured, ScoreRow, score_rows
+from moyai.report.wording import LANGUAGE_NAMES, Bilingual
+
+_FLOAT_TYPES = {"F32", "F16", "BF16", "F64"}
+_VERDICTS = {"better": "改善", "worse": "悪化", "same": "変化なし"}
+
+
+def final_row(report: RunReport) -> ScoreRow | None:
+    """The final checkpoint's line of the results table."""
+    final = report.final_scores
+    return next((row for row in score_rows(report.scores) if final and row.name == final.name), None)
+
+
+def headline(report: RunReport) -> Bilingual | None:
+    """The result against the base in one line, or None where nothing can be compared."""
+    row = final_row(report)
+    if row is None:
+        return None
+    parts = [part for language in LANGUAGES if (part := _bits(language, row.bits_per_byte.get(language)))]
+    pieces = row.characters_per_token.get("ja")
+    if pieces and pieces.change:
+        times = format_ratio(pieces.change)
+        parts.insert(0, Bilingual(f"日本語の文字/トークン {times}", f"Japanese characters per token {times}"))
+    if not parts:
+        return None
+    return Bilingual("、".join(part.ja for part in parts), "; ".join(part.en for part in parts))
+
+
+def _bits(language: str, measured: Measured | None) -> Bilingual | None:
+    if measured is None or measured.change is None:
+        return None
+    name, change = LANGUAGE_NAMES[language], measured.change
+    figures = f"{change.before:.3f}\u00a0→\u00a0{change.after:.3f}"
+    return Bilingual(
+        f"{name.ja} bits/byte {figures}（{format_change(change)}、{_VERDICTS[change.verdict]}）",
+        f"{name.en} bits per byte {figures} ({format_change(change)}, {change.verdict})",
+    )
+
+
+def score_notes(report: RunReport) -> list[Bilingual]:
+    """What must stand beside every score: the state of the base weights, guessing, what became worse."""
+    notes = [note for note in (_quantized(report), _quiz(report), _same_collection(report)) if note]
+    row = final_row(report)
+    for language in LANGUAGES:
+        measured = row.bits_per_byte.get(language) if row else None
+        if measured and measured.change and measured.change.verdict == "worse":
+            notes.append(_became_worse(language, measured.change))
+    return notes + [Bilingual(note, "") for note in report.card.notes]
+
+
+def _quantized(report: RunReport) -> Bilingual | None:
+    found = (report.base.results.get("quantization") if report.base else None) or {}
+    types = {name: count for name, count in found.items() if name not in _FLOAT_TYPES}
+    if not types:
+        return None
+    names, share = " + ".join(types), f"{sum(types.values())}/{sum(found.values())}"
+    return Bilingual(
+        f"元モデルの重みは {names} 量子化（{share} テンソル）を復元したものです。"
+        "元モデルの点数はこの復元した重みのもので、公開された元の重みの点数ではありません。",
+        f"The base weights are de-quantised from {names} ({share} tensors): every score of the base is that of "
+        "these weights, not of the originally published ones.",
+    )
+
+
+def _quiz(report: RunReport) -> Bilingual | None:
+    guess, final = GUESSING.get(report.suite), report.final_scores
+    if final is None or final.quiz is None:
+        return None
+    base = report.scores[0].quiz
+    if base and base.accuracy != final.quiz.accuracy and base.overlaps(final.quiz):
+        overlap = Bilingual(
+            "元モデルと最終モデルの正答率の区間は重なっており、差があるとは言えません。",
+            "The intervals of the quiz accuracy of the base and of the final model overlap: no difference is shown.",
+        )
+    else:
+        overlap = None
+    if guess is None or not final.quiz.holds(guess):
+        return overlap
+    return Bilingual(
+        f"クイズの正答率は、当て推量（{format_share(guess)}）と区別できません。",
+        f"The quiz accuracy cannot be told apart from guessing ({format_share(guess)}): the 95 % interval holds it.",
+    )
+
+
+def _same_collection(report: RunReport) -> Bilingual | None:
+    sources = {name for stage in report.trainings for name in stage.results["sources"]}
+    if report.suite != "starter" or not any(name.startswith("starter:") for name in sources):
+        return None
+    return Bilingual(
+        "評価文は学習に使っていませんが、学習文と同じ小さな文集から取ったものです。"
+        "bits/byte の改善には、文体への慣れも含まれます。",
+        "The test text was not trained on, but it comes from the same small collection as the training text: part "
+        "of any gain in bits per byte is familiarity with its style.",
+    )
+
+
+def _became_worse(language: str, change: Change) -> Bilingual:
+    name, figure = LANGUAGE_NAMES[language], format_change(change)
+    return Bilingual(
+        f"{name.ja}の bits/byte は元モデルより悪くなりました（{figure}）。",
+        f"{name.en} bits per byte became worse than the base's ({figure}).",
+    )
+
+
+def limitations(report: RunReport) -> list[Bilingual]:
+    """What the model is not fit for, as far as the records tell."""
+    tokens = report.num_training_tokens
+    said = []
+    if tokens:
+        said.append(
+            Bilingual(
+                f"学習は {tokens:,} トークンだけです。知識や文章力を求める用途には向きません。"
+                if tokens < 100_000_000
+                else f"学習は {tokens:,} トークンです。",
+                f"It was trained on {tokens:,} tokens here"
+                + (", far too few for new knowledge or fluent writing." if tokens < 100_000_000 else "."),
+            )
+        )
+    said.append(
+        Bilingual(
+            "事実の誤り、偏見、不適切な内容を含む文を生成することがあります。安全性の評価や調整はしていません。",
+            "It can state falsehoods and produce biased or harmful text; its safety was neither tuned nor measured.",
+        )
+    )
+    return said

@@ -1,0 +1,106 @@
+"""The words for stages and languages, in Japanese and English alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from moyai.plan.quantities import format_bytes, format_count
+from moyai.report.lineage import StageReport
+from moyai.report.number_format import format_small
+
+
+@dataclass(frozen=True)
+class Bilingual:
+    """The same said twice."""
+
+    ja: str
+    en: str
+
+
+LANGUAGE_NAMES = {"ja": Bilingual("日本語", "Japanese"), "en": Bilingual("英語", "English")}
+
+KIND_NAMES = {
+    "init": Bilingual("元モデル", "base"),
+    "extend": Bilingual("語彙拡張", "extend vocabulary"),
+    "upcycle": Bilingual("アップサイクル", "upcycle to experts"),
+    "pretrain": Bilingual("継続事前学習", "continued pre-training"),
+    "sft": Bilingual("指示学習", "instruction tuning"),
+    "verify": Bilingual("同一性の検証", "verify"),
+    "evaluate": Bilingual("評価", "evaluate"),
+    "export": Bilingual("書き出し", "export"),
+}
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """What a stage came to: one figure, and a second line."""
+
+    figure: str
+    detail: str
+
+
+def kind_name(kind: str) -> Bilingual:
+    """The words for a kind of stage; the kind itself where there are none."""
+    return KIND_NAMES.get(kind, Bilingual("", kind))
+
+
+def key_figure(stage: StageReport) -> KeyFigure:
+    """The figure to remember of one finished stage; empty lines where its record does not hold it."""
+    make = _KEY_FIGURES.get(stage.kind)
+    return make(stage.results) if make else KeyFigure("", "")
+
+
+def _count(results: dict[str, Any], key: str, unit: str) -> str:
+    return f"{format_count(results[key])} {unit}" if results.get(key) is not None else ""
+
+
+def _init(results: dict[str, Any]) -> KeyFigure:
+    return KeyFigure(_count(results, "num_parameters", "parameters"), str(results.get("model_name", "")))
+
+
+def _extend(results: dict[str, Any]) -> KeyFigure:
+    pieces = f"+{results['num_pieces']:,} pieces" if "num_pieces" in results else ""
+    return KeyFigure(pieces, f"vocabulary {results['vocab_size']:,}" if "vocab_size" in results else "")
+
+
+def _upcycle(results: dict[str, Any]) -> KeyFigure:
+    experts = f"{results['experts']} experts, {results['active']} active" if "experts" in results else ""
+    total, active = results.get("num_parameters"), results.get("num_active_parameters")
+    return KeyFigure(experts, f"{format_count(total)}, {format_count(active)} active" if total and active else "")
+
+
+def _training(results: dict[str, Any]) -> KeyFigure:
+    first, last = results.get("first_loss"), results.get("last_loss")
+    loss = f"loss {first:.2f} → {last:.2f}" if first is not None and last is not None else ""
+    return KeyFigure(_count(results, "num_tokens", "tokens"), loss)
+
+
+def _verify(results: dict[str, Any]) -> KeyFigure:
+    if "same_function" not in results:
+        return KeyFigure("", "")
+    verdict = "✓ same function" if results["same_function"] else "✗ not the same function"
+    return KeyFigure(verdict, f"max |Δ logit| {format_small(results['max_abs_logit_difference'])}")
+
+
+def _evaluate(results: dict[str, Any]) -> KeyFigure:
+    return KeyFigure(f"{len(results.get('models', ()))} checkpoints", f"suite {results.get('suite', '')}")
+
+
+def _export(results: dict[str, Any]) -> KeyFigure:
+    size = f" · {format_bytes(results['num_bytes'])}" if "num_bytes" in results else ""
+    answered = "✓ llama.cpp answers" if (results.get("llama_cpp") or {}).get("answer") else ""
+    return KeyFigure(f"{results.get('type', '')}{size}", answered)
+
+
+_KEY_FIGURES: dict[str, Callable[[dict[str, Any]], KeyFigure]] = {
+    "init": _init,
+    "extend": _extend,
+    "upcycle": _upcycle,
+    "pretrain": _training,
+    "sft": _training,
+    "verify": _verify,
+    "evaluate": _evaluate,
+    "export": _export,
+}

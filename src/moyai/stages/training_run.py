@@ -1,0 +1,62 @@
+"""What pretrain and sft share: load, train, write the trained checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moyai.checkpoint.config import copy_tokenizer_files, write_config
+from moyai.forest.model import load_forest_model
+from moyai.recipe.architecture import read_architecture, read_config
+from moyai.recipe.settings import TrainingSettings
+from moyai.stages.contract import StageContext
+from moyai.training.objective import Rows
+from moyai.training.optimizer import freeze
+from moyai.training.precision import keep_large_blocks, pick_device, pick_precision
+from moyai.training.save import write_trained
+from moyai.training.trainer import train
+
+LOG_NAME = "training_log.jsonl"
+
+
+def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageContext, *, label: str) -> dict[str, Any]:
+    """Train the input checkpoint on `rows` and write the result; a killed run goes on from its last saved state."""
+    (parent_dir,) = context.inputs.values()
+    keep_large_blocks()
+    device = pick_device()
+    precision = pick_precision(settings.precision, device)
+    torch.manual_seed(settings.seed)
+    model = load_forest_model(parent_dir, precision=precision, device=device)
+    num_trainable = freeze(model, settings)
+    log_path = context.out_dir / LOG_NAME
+    started = time.monotonic()
+    with context.progress.bar(label, total=rows.num_tokens, unit="tokens") as bar:
+        train(model, rows, settings, work_dir=context.resume_dir, log_path=log_path, bar=bar)
+    seconds = time.monotonic() - started
+    write_trained(model, context.out_dir, context.progress)
+    write_config(context.out_dir, read_architecture(parent_dir), dtype="F32", like=read_config(parent_dir))
+    copy_tokenizer_files(parent_dir, context.out_dir)
+    log = [json.loads(line) for line in log_path.read_text(encoding="utf-8").splitlines()]
+    return {
+        "num_steps": len(log),
+        "num_tokens": rows.num_tokens,
+        "tokens_per_second": round(sum(line["tokens"] for line in log) / sum(line["seconds"] for line in log), 1),
+        "seconds_of_last_part": round(seconds, 1),
+        "precision": str(precision).removeprefix("torch."),
+        "device": device.type,
+        "optimizer": settings.optimizer,
+        "num_trainable_parameters": num_trainable,
+        "first_loss": log[0]["loss"],
+        "last_loss": log[-1]["loss"],
+        "sources": rows.sources,
+    }
+
+
+def only_parent(context: StageContext) -> Path:
+    """The stage's one input."""
+    (parent_dir,) = context.inputs.values()
+    return parent_dir
