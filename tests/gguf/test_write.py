@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from gguf.constants import TokenType
 from safetensors.numpy import load_file
-from tiny import tiny_model, write_tiny_tokenizer
 
 from moyai.checkpoint import disk
 from moyai.errors import DiskSpaceError, InputFileError
@@ -14,12 +13,15 @@ from moyai.gguf.header import read_header
 from moyai.gguf.read import gguf_to_checkpoint
 from moyai.gguf.write import GgufType, checkpoint_to_gguf
 from moyai.progress import SilentProgress
+from tiny import tiny_model, write_tiny_tokenizer
 
 SILENT = SilentProgress()
 
 
 def weights(directory: Path) -> dict[str, np.ndarray]:
-    return {name: value for path in directory.glob("*.safetensors") for name, value in load_file(path).items()}
+    return {
+        name: value for path in directory.glob("*.safetensors") for name, value in load_file(path).items()
+    }
 
 
 def there_and_back(checkpoint: Path, tmp_path: Path, type: GgufType) -> dict[str, np.ndarray]:
@@ -35,7 +37,14 @@ def test_f32_comes_back_bit_for_bit(checkpoints: dict[str, Path], tmp_path: Path
     assert all(before[name].tobytes() == after[name].tobytes() for name in before)
     there = json.loads((checkpoints[family] / "config.json").read_text())
     back = json.loads((tmp_path / "back" / "config.json").read_text())
-    for key in ("hidden_size", "num_key_value_heads", "head_dim", "vocab_size", "eos_token_id", "pad_token_id"):
+    for key in (
+        "hidden_size",
+        "num_key_value_heads",
+        "head_dim",
+        "vocab_size",
+        "eos_token_id",
+        "pad_token_id",
+    ):
         assert there[key] == back[key] or key == "pad_token_id"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")] == []
 
@@ -118,7 +127,10 @@ def test_bos_and_eos_around_a_text(checkpoints: dict[str, Path], tmp_path: Path)
     tokenizer.save(str(checkpoint / "tokenizer.json"))
     checkpoint_to_gguf(checkpoint, tmp_path / "a.gguf", type="f32", progress=SILENT)
     metadata = read_header(tmp_path / "a.gguf").metadata
-    assert (metadata["tokenizer.ggml.add_bos_token"], metadata["tokenizer.ggml.add_eos_token"]) == (True, False)
+    assert (metadata["tokenizer.ggml.add_bos_token"], metadata["tokenizer.ggml.add_eos_token"]) == (
+        True,
+        False,
+    )
     gguf_to_checkpoint(tmp_path / "a.gguf", tmp_path / "back", progress=SILENT)
     back = Tokenizer.from_file(str(tmp_path / "back" / "tokenizer.json"))
     assert back.encode("the boat").ids == tokenizer.encode("the boat").ids
@@ -134,7 +146,11 @@ def test_what_a_gguf_cannot_say_is_refused(checkpoints: dict[str, Path], tmp_pat
         ("config.json", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ("config.json", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "stretches its rotary"),
         ("tokenizer.json", {"pre_tokenizer": {"type": "Whitespace"}}, "pre-tokenizer that llama.cpp"),
-        ("tokenizer.json", {"post_processor": {"type": "RobertaProcessing"}}, "post-processor 'RobertaProcessing'"),
+        (
+            "tokenizer.json",
+            {"post_processor": {"type": "RobertaProcessing"}},
+            "post-processor 'RobertaProcessing'",
+        ),
         ("tokenizer_config.json", {"bos_token": "<none>"}, "bos_token '<none>'"),
     ]
     for number, (name, change, message) in enumerate(cases):

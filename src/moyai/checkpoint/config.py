@@ -26,7 +26,12 @@ TOKENIZER_FILES = (
 )
 
 # Of a config that is followed: facts that an `Architecture` does not hold and that do not change with it.
-_KEPT = ("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "attention_dropout") + (
+_KEPT = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "initializer_range",
+    "attention_dropout",
     "moyai_num_base_rows",  # how many rows of the embedding came with the base; the later ones are new
 )
 # Weight of the balance loss; transformers' default.

@@ -160,6 +160,6 @@ def _weight_map(index: Path) -> dict[str, str]:
     for name, file in weight_map.items():
         if Path(file).name != file or "\\" in file or "\0" in file or not file.endswith(".safetensors"):
             raise InputFileError(
-                f"{index} places tensor {name!r} in {file!r}, which is no safetensors file's name in that directory"
+                f"{index} places tensor {name!r} in {file!r}, which is no safetensors file's name beside it"
             )
     return weight_map

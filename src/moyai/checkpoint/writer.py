@@ -31,6 +31,7 @@ JOURNAL_NAME = ".write.json"
 # Each thread holds a few pieces of a few megabytes; more threads than this would break the promise on memory.
 _MAX_THREADS = 8
 _COPY_BYTES = 1 << 26
+_FLUSH_BYTES = 1 << 28
 _BUFFER_BYTES = 1 << 20
 # The file system, or the pair of them, cannot copy or preallocate by itself.
 _UNSUPPORTED = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -56,7 +57,7 @@ def write_checkpoint(
         shard_bytes: most data in one file; a single tensor larger than that has a file to itself.
         progress: a bar in bytes.
         extra_files: name -> content of small files, written last.
-        num_threads: default: the cores, at most 8.
+        num_threads: to generate tensors with; default: the cores, at most 8.
 
     Returns:
         The weight files, in order.
@@ -152,9 +153,13 @@ def _write_shard(path: Path, shard: Shard, pool: ThreadPoolExecutor, stop: Event
         _write_at(file, shard.header, 0)
         bar.advance(len(shard.header))
         jobs = {
-            pool.submit(_write_tensor, file, tensor, start, stop): tensor for tensor, start in shard.tensors
+            pool.submit(_generate, file, tensor, tensor.content, start, stop): tensor
+            for tensor, start in shard.tensors
+            if not isinstance(tensor.content, TensorInfo)
         }
         try:
+            # Copies gain nothing from threads, which would wait for one another at the file's lock.
+            _copy_tensors(file, shard, bar)
             for job in as_completed(jobs):
                 job.result()
                 bar.advance(jobs[job].num_bytes)
@@ -189,14 +194,6 @@ def _preallocate(file: int, num_bytes: int) -> None:
     os.ftruncate(file, num_bytes)
 
 
-def _write_tensor(file: int, tensor: PlannedTensor, start: int, stop: Event) -> None:
-    if isinstance(tensor.content, TensorInfo):
-        assert tensor.content.num_bytes == tensor.num_bytes, tensor.name
-        _copy(file, tensor.content, start, stop)
-    else:
-        _generate(file, tensor, tensor.content, start, stop)
-
-
 def _generate(file: int, tensor: PlannedTensor, content: Generator, start: int, stop: Event) -> None:
     offset, dtype = start, STORAGE_DTYPES[tensor.dtype]
     for piece in content():
@@ -216,10 +213,24 @@ def _write_at(file: int, content: bytes | memoryview, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def _copy(file: int, source: TensorInfo, start: int, stop: Event) -> None:
+def _copy_tensors(file: int, shard: Shard, bar: Bar) -> None:
+    flushed = 0
+    for tensor, start in shard.tensors:
+        if isinstance(tensor.content, TensorInfo):
+            assert tensor.content.num_bytes == tensor.num_bytes, tensor.name
+            _copy(file, tensor.content, start)
+            bar.advance(tensor.num_bytes)
+            end = start + tensor.num_bytes
+            if end - flushed >= _FLUSH_BYTES and hasattr(os, "posix_fadvise"):
+                # Linux begins to write such pages to the disk, so the flush at the end finds little to do.
+                os.posix_fadvise(file, flushed, end - flushed, os.POSIX_FADV_DONTNEED)
+                flushed = end
+
+
+def _copy(file: int, source: TensorInfo, start: int) -> None:
     copied = 0
     with _open_source(source.path) as source_file:
-        while copied < source.num_bytes and not stop.is_set():
+        while copied < source.num_bytes:
             count = min(_COPY_BYTES, source.num_bytes - copied)
             got = _copy_piece(source_file, file, count, source.start + copied, start + copied)
             if got == 0:

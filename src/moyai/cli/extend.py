@@ -24,7 +24,7 @@ def extend(
 ) -> None:
     """Add vocabulary pieces to a model.
 
-    They are learnt on top of its tokenizer, and get embedding rows made from those of the pieces they replace.
+    They are learnt on top of its tokenizer and get embedding rows made of those of the pieces they replace.
     """
     from moyai.cli.session import session_of
     from moyai.cli.single_stage import run_single_stage, single_stage_recipe

@@ -100,7 +100,13 @@ class Meter:
 
     def amount(self, count: float) -> str:
         """A count with its unit."""
-        return format_bytes(count) if self.unit == "bytes" else f"{format_count(count)} {self.unit}"
+        if self.unit == "bytes":
+            return format_bytes(count)
+        return (
+            f"{count:.2g} {self.unit}"
+            if 0 < count < 10 and count % 1
+            else f"{format_count(count)} {self.unit}"
+        )
 
 
 class PlainProgress:
@@ -121,7 +127,7 @@ class PlainProgress:
 
     def note(self, text: str) -> None:
         """One line."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
 
 class _Line:
@@ -159,13 +165,14 @@ class RichProgress:
         """A bar with percentage, rate, time left and figures; it stays on the screen when it is full."""
         meter = Meter(label, total=total, unit=unit, done=done, clock=self._clock)
         with self._shown() as bars:
-            task = bars.add_task(label, total=max(total, 1e-9), completed=done, meter=meter)
+            task = bars.add_task(label, total=max(total, 1e-9), meter=meter)
+            bars.update(task, completed=done)
             yield _TerminalBar(bars, task, meter)
             bars.refresh()
 
     def note(self, text: str) -> None:
         """One line, above the bars if there are any."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
     @contextmanager
     def _shown(self) -> Iterator[Bars]:

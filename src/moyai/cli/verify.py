@@ -23,6 +23,7 @@ def verify(
 
     Both are run on real text and their logits compared; the exit code is 0 if they agree and 1 if not.
     """
+    from moyai.cli.description import Description
     from moyai.cli.output import print_data, print_json
     from moyai.cli.progress import make_progress
     from moyai.recipe.architecture import read_architecture
@@ -42,6 +43,6 @@ def verify(
     if as_json:
         print_json(certificate)
     else:
-        print_data("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in certificate.items()))
+        print_data(Description("certificate", certificate).to_renderable())
     if not certificate["same_function"]:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Protocol
 
 from moyai.errors import UserError
@@ -31,8 +32,8 @@ def chat_loop(
 ) -> None:
     """Answer line after line until `/quit`, the end of the lines, or Ctrl-C where no answer is under way.
 
-    Ctrl-C within an answer stops the answer; what was said of it stays in the conversation.  A turn that the model
-    cannot take (the context is full) is told and taken back.
+    Ctrl-C within an answer stops the answer; what was said of it stays in the conversation.  A turn that the
+    model cannot take (the context is full) is told and taken back.
 
     Args:
         model: what answers.
@@ -42,6 +43,7 @@ def chat_loop(
         max_tokens: of each answer.
         temperature: 0 is greedy.
     """
+    ask = partial(model.chat, max_tokens=max_tokens, temperature=temperature)
     history = _beginning(system)
     try:
         for line in input_lines:
@@ -54,7 +56,7 @@ def chat_loop(
             elif text.startswith("/"):
                 write(f"({_HELP})\n")
             elif text:
-                history = _turn(model, history, text, write, max_tokens, temperature)
+                history = _turn(ask, history, text, write)
     except KeyboardInterrupt:
         write("\n")
 
@@ -97,19 +99,17 @@ def _beginning(system: str | None) -> list[dict[str, str]]:
 
 
 def _turn(
-    model: ChatModel,
+    ask: Callable[[Sequence[Mapping[str, str]]], Generator[str]],
     history: list[dict[str, str]],
     text: str,
     write: Callable[[str], None],
-    max_tokens: int,
-    temperature: float,
 ) -> list[dict[str, str]]:
     """The history after one more turn."""
     asked = [*history, {"role": "user", "content": text}]
     said: list[str] = []
     try:
         # Closed at once, not when it happens to be collected: that is what makes the model stop.
-        with closing(model.chat(asked, max_tokens=max_tokens, temperature=temperature)) as pieces:
+        with closing(ask(asked)) as pieces:
             for piece in pieces:
                 said.append(piece)
                 write(piece)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from moyai.checkpoint.sources import source_sha256
 from moyai.errors import InputFileError
-from moyai.gguf.write import checkpoint_to_gguf
+from moyai.gguf.write import GgufType, checkpoint_to_gguf
 from moyai.progress import Progress
 from moyai.recipe.record import RECORD_NAME, canonical_json, read_record
 from moyai.recipe.sources import LocalModel
 
 # Raised when the same checkpoint gives another file.
 _REVISION = 1
-_TYPE = "q8_0"
+_TYPE: GgufType = "q8_0"
 
 
 def gguf_for(model_path: Path, cache_dir: Path, progress: Progress) -> Path:
@@ -43,8 +43,8 @@ def gguf_for(model_path: Path, cache_dir: Path, progress: Progress) -> Path:
 def _content_key(checkpoint_dir: Path, cache_dir: Path) -> str:
     """32 hexadecimal digits that change with the content.
 
-    Of a finished stage, the record's fingerprint with sizes and times of the weights stands for the content: training
-    twice under one record need not give the same bits.  Any other directory is hashed.
+    Of a finished stage, the record's fingerprint with sizes and times of the weights stands for the content:
+    training twice under one record need not give the same bits.  Any other directory is hashed.
     """
     content: dict[str, object] = {"revision": _REVISION}
     if (checkpoint_dir / RECORD_NAME).is_file():

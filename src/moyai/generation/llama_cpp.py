@@ -1,8 +1,8 @@
 """Generation with llama.cpp inside this process: a GGUF file answers chats and completes texts.
 
-`xllamacpp` runs llama.cpp's own server in a thread.  It is spoken to over HTTP on the loopback interface, under a key
-that only this object knows: unlike its direct calls, a closed connection stops an answer under way, and text comes in
-whole characters, however its bytes are spread over tokens.
+`xllamacpp` runs llama.cpp's own server in a thread.  It is spoken to over HTTP on the loopback interface,
+under a key that only this object knows: unlike its direct calls, a closed connection stops an answer under
+way.  Text comes in whole characters, however their bytes are spread over tokens.
 
 Source: `tools/server/README.md` of llama.cpp (`/v1/chat/completions`, `/completion`, `/tokenize`).
 """
@@ -32,8 +32,8 @@ class LlamaCpp:
     Args:
         gguf_path: the model.
         num_context: longest conversation, prompt and answer together, in tokens.
-        num_threads: CPU threads; default: as many as this process may use.
-        exact_cache: keep keys and values as float32 and not float16, to compare numbers with another implementation.
+        num_threads: CPU threads; default: llama.cpp's choice, the physical cores.
+        exact_cache: keep keys and values as float32 and not float16, to compare with another implementation.
 
     Raises:
         InputFileError: there is no such file, or llama.cpp refuses it.
@@ -110,7 +110,13 @@ class LlamaCpp:
                     yield event["content"]
 
     def greedy_ids(self, prompt_ids: Sequence[int], *, max_tokens: int) -> list[int]:
-        """The ids of the likeliest continuation of token ids, taken as they are; errors as for `chat`."""
+        """The ids of the likeliest continuation of token ids, taken as they are; errors as for `chat`.
+
+        Ends with, and includes, any token that llama.cpp takes for an end: the eos token, and others by
+        their name (`<|endoftext|>`, `<|im_end|>`, ...).
+
+        Source: `special_eog_ids` in `src/llama-vocab.cpp` of llama.cpp.
+        """
         body = {"prompt": list(prompt_ids), "n_predict": max_tokens, "return_tokens": True} | _sampling(
             0.0, None
         )
@@ -195,7 +201,8 @@ def _sampling(temperature: float, seed: int | None) -> dict[str, Any]:
 def _fault(error: Mapping[str, Any]) -> UserError | FailedError:
     if error.get("type") == "exceed_context_size_error":
         return UserError(
-            f"the conversation has {error['n_prompt_tokens']} tokens, more than the context of {error['n_ctx']}",
+            f"the conversation has {error['n_prompt_tokens']} tokens,"
+            f" more than the context of {error['n_ctx']}",
             hint="begin a new conversation, or load the model with a longer context",
         )
     return FailedError(f"llama.cpp: {error.get('message', error)}")

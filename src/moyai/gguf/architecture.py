@@ -1,7 +1,8 @@
 """A model's dimensions as GGUF metadata, in both directions.
 
 Source: `gguf-py/gguf/constants.py` (`Keys.LLM`, `Keys.Attention`, `Keys.Rope`), `conversion/llama.py` and
-`src/llama-model.cpp` (`load_hparams`) of llama.cpp.  Llama, Mistral and Mixtral are all architecture `llama` there.
+`src/llama-model.cpp` (`load_hparams`) of llama.cpp, where Llama, Mistral and Mixtral are all architecture
+`llama`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def _refuse_scaled_positions(header: GgufHeader) -> None:
     scaling = header.metadata.get("llama.rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs.weight" in header.tensors:
         raise InputFileError(
-            f"{header.path} stretches its rotary positions (llama.rope.scaling.type {scaling!r}), not yet supported",
+            f"{header.path} stretches its rotary positions (llama.rope.scaling.type {scaling!r}),"
+            " which is not yet known",
             hint=_HINT,
         )
 
@@ -95,7 +97,8 @@ def _head_dim(header: GgufHeader, default: int) -> int:
     for key in ("attention.value_length", "rope.dimension_count"):
         if _count(header, key, head_dim) != head_dim:
             raise InputFileError(
-                f"{header.path} has llama.{key} {_count(header, key)}, not its head size {head_dim}, not yet supported",
+                f"{header.path} has llama.{key} {_count(header, key)}, not its head size {head_dim},"
+                " which is not yet known",
                 hint=_HINT,
             )
     return head_dim
@@ -114,5 +117,5 @@ def _real(header: GgufHeader, key: str, default: float | None = None) -> float:
     if not isinstance(value, float):
         seen = "no" if value is None else f"{value!r} under"
         raise InputFileError(f"{header.path} has {seen} llama.{key}; a number is needed", hint=_HINT)
-    # The file holds float32: 1e-05 comes back as 9.999999747378752e-06, whose shortest spelling is 1e-05 again.
+    # The file holds float32: 1e-05 comes back as 9.999999747378752e-06, whose shortest spelling is 1e-05.
     return float(str(np.float32(value)))

@@ -1,8 +1,8 @@
 """The front part of a GGUF file: metadata and the table of tensors, read with distrust.
 
-The `gguf` library's reader loops as often as the file says and slices past its end without complaint, so a damaged
-count costs all memory before anything is raised.  This reader checks every length against the file's size first;
-the library supplies the types and block sizes.
+The `gguf` library's reader loops as often as the file says and slices past its end without complaint, so a
+damaged count costs all memory before anything is raised.  This reader checks every length against the size of
+the file first; the library supplies the types and block sizes.
 
 Source: `docs/gguf.md` of ggml (file structure, version 3) and `gguf-py/gguf/constants.py` of llama.cpp.
 """
@@ -14,6 +14,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,6 @@ class _Cursor:
 
     def check_overlap(self, tensors: list[GgufTensor]) -> None:
         tensors.sort(key=lambda tensor: tensor.start)
-        for before, after in zip(tensors, tensors[1:], strict=False):
+        for before, after in pairwise(tensors):
             if before.start + before.num_bytes > after.start:
                 raise self.fault(f"the tensors {before.name!r} and {after.name!r} overlap")

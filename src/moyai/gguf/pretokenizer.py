@@ -1,11 +1,11 @@
 r"""How `tokenizer.ggml.pre` of a GGUF and the pre-tokenizer of a `tokenizer.json` name the same thing.
 
-llama.cpp has the pre-tokenizers built in and knows them by name; a `tokenizer.json` spells them out.  One table
-serves both directions, so an exported vocabulary inherits the name of its parent: llama.cpp's own converter instead
-looks up a hash over the ids of a test text, which no extended vocabulary can ever match.
+llama.cpp has the pre-tokenizers built in and knows them by name; a `tokenizer.json` spells them out.  One
+table serves both directions, so an exported vocabulary inherits the name of its parent: llama.cpp's own
+converter looks up a hash over the ids of a test text instead, which no extended vocabulary can ever match.
 
-Source: `llm_tokenizer_bpe` and `llama_vocab::impl::load` in `src/llama-vocab.cpp` of llama.cpp; the `tokenizer.json`
-files of SmolLM2, Llama 3, Qwen2 and GPT-2 on the hub.
+Source: `llm_tokenizer_bpe` and `llama_vocab::impl::load` in `src/llama-vocab.cpp` of llama.cpp; the
+`tokenizer.json` files of SmolLM2, Llama 3, Qwen2 and GPT-2 on the hub.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def pre_tokenizer_named(name: str, *, where: str) -> PreTokenizer:
     """
     if name not in PRE_TOKENIZERS:
         raise InputFileError(
-            f"{where} has tokenizer.ggml.pre {name!r}, which is not yet known; known are {', '.join(PRE_TOKENIZERS)}",
+            f"{where} has tokenizer.ggml.pre {name!r}, which is not yet known;"
+            f" known are {', '.join(PRE_TOKENIZERS)}",
             hint="take the Hugging Face checkpoint of this model instead of its GGUF",
         )
     return PRE_TOKENIZERS[name]
@@ -94,9 +95,11 @@ def pre_tokenizer_name(tokenizer: Mapping[str, Any], *, where: str) -> str:
     """The name that llama.cpp has for the pre-tokenizer of a parsed `tokenizer.json`.
 
     Raises:
-        InputFileError: its normalizer, pre-tokenizer and `ignore_merges` together are none that llama.cpp has.
+        InputFileError: its normalizer, pre-tokenizer and `ignore_merges` are together none that llama.cpp
+        has.
 
-    >>> pre_tokenizer_name({"pre_tokenizer": PRE_TOKENIZERS["smollm"].json, "model": {}}, where="tokenizer.json")
+    >>> tokenizer = {"pre_tokenizer": PRE_TOKENIZERS["smollm"].json, "model": {}}
+    >>> pre_tokenizer_name(tokenizer, where="tokenizer.json")
     'smollm'
     """
     found = (
@@ -115,7 +118,7 @@ def pre_tokenizer_name(tokenizer: Mapping[str, Any], *, where: str) -> str:
 
 
 def _essential(part: Any) -> Any:
-    """The part of a definition that decides where text is split: offsets do not, nor does a sequence of one."""
+    """What of a definition decides where text is split: offsets do not, nor does a sequence of one."""
     if isinstance(part, list):
         return [_essential(item) for item in part]
     if not isinstance(part, Mapping):

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from moyai.checkpoint.config import write_config
 from moyai.checkpoint.dtypes import from_float32
 from moyai.checkpoint.header import TensorInfo
-from moyai.checkpoint.writer import PlannedTensor, write_checkpoint
+from moyai.checkpoint.planned import PlannedTensor
+from moyai.checkpoint.writer import write_checkpoint
 from moyai.errors import InputFileError
 from moyai.gguf.architecture import architecture_of
 from moyai.gguf.header import GgufHeader, GgufTensor, read_header
@@ -66,7 +67,8 @@ def gguf_to_checkpoint(
     architecture, vocabulary = summary.architecture, read_vocabulary(header)
     if len(vocabulary.tokens) != architecture.vocab_size:
         raise InputFileError(
-            f"{path} has {len(vocabulary.tokens)} tokens, but {architecture.vocab_size} rows in token_embd.weight"
+            f"{path} has {len(vocabulary.tokens)} tokens,"
+            f" but {architecture.vocab_size} rows in token_embd.weight"
         )
     planned = [
         tensor for pair in _checked_pairs(header, architecture) for tensor in _planned(header, pair, dtype)

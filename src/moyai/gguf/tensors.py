@@ -1,6 +1,7 @@
 """Which tensor of a GGUF is which of a Hugging Face checkpoint, and how their rows are ordered.
 
-Source: `gguf-py/gguf/tensor_mapping.py` and `LlamaModel.modify_tensors` in `conversion/llama.py` of llama.cpp.
+Source: `gguf-py/gguf/tensor_mapping.py` of llama.cpp and `LlamaModel.modify_tensors` in its
+`conversion/llama.py`.
 
 Shape letters: R rows, C columns; D is the size of a head.
 """
@@ -93,7 +94,8 @@ def _feed_forward(
 def permuted(rows_RC: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
     """Rows in the order of llama.cpp: within each head, the two halves of the rotary pairs side by side.
 
-    Hugging Face keeps the pair (i, i + D/2) of a head apart; llama.cpp's `llama` architecture rotates neighbours.
+    Hugging Face keeps the pair (i, i + D/2) of a head apart; llama.cpp rotates neighbours in architecture
+    `llama`.
 
     Args:
         rows_RC: rows of whole heads.

@@ -117,11 +117,12 @@ def _post_processor(vocabulary: Vocabulary) -> dict[str, Any] | None:
 
 
 def read_tokenizer_files(checkpoint_dir: Path, *, vocab_size: int) -> Vocabulary:
-    """The vocabulary of a checkpoint directory, with a `[PADn]` token for each row that the tokenizer does not name.
+    """The vocabulary of a checkpoint directory, with a `[PADn]` token for each row that has none.
 
     Raises:
-        InputFileError: the tokenizer is not byte-level BPE, llama.cpp has nothing equal to its pre-tokenizer, or it
-            has more ids than the checkpoint has rows.
+        InputFileError: the tokenizer is not byte-level BPE, llama.cpp has nothing equal to its
+        pre-tokenizer, or
+            it has more ids than the checkpoint has rows.
     """
     path = checkpoint_dir / "tokenizer.json"
     file = BpeFile.read(checkpoint_dir)
@@ -169,8 +170,10 @@ def _special_ids(checkpoint_dir: Path, ids: Mapping[str, int]) -> dict[str, int]
         from_model = _first(model.get(f"{role}_token_id"))
         if content is not None:
             if content not in ids:
-                raise InputFileError(f"{checkpoint_dir / 'tokenizer_config.json'} has {role}_token {content!r}, which"
-                                     " tokenizer.json does not have")  # fmt: skip
+                raise InputFileError(
+                    f"{checkpoint_dir / 'tokenizer_config.json'} has {role}_token {content!r},"
+                    " which tokenizer.json does not have"
+                )
             found[role] = ids[content]
         elif from_model is not None and 0 <= from_model < len(ids):
             found[role] = from_model
@@ -189,13 +192,14 @@ def _first(value: Any) -> int | None:
 def _ends(
     path: Path, processor: Any, config: Mapping[str, Any], special_ids: Mapping[str, int]
 ) -> tuple[bool, bool]:
-    """Whether bos and eos are put around a text; an explicit setting wins over the template, as in transformers 5."""
+    """Whether bos and eos are put around a text; an explicit setting goes first, as in transformers 5."""
     bos, eos = special_ids.get("bos"), special_ids.get("eos")
     around = _around(path, processor)
     adds_bos, adds_eos = around[0] == [bos], around[1] == [eos]
     if around != ([bos] * adds_bos, [eos] * adds_eos):
         raise InputFileError(
-            f"{path} puts the ids {around[0]} and {around[1]} around a text, not its bos ({bos}) and eos ({eos})"
+            f"{path} puts the ids {around[0]} and {around[1]} around a text,"
+            f" which are not its bos ({bos}) and eos ({eos})"
         )
     said_bos, said_eos = config.get("add_bos_token"), config.get("add_eos_token")
     return adds_bos if said_bos is None else bool(said_bos), adds_eos if said_eos is None else bool(said_eos)

@@ -46,13 +46,14 @@ def read_vocabulary(header: GgufHeader) -> Vocabulary:
     """The vocabulary of a GGUF file.
 
     Raises:
-        InputFileError: it is not byte-level BPE, has a pre-tokenizer that is not known, or contradicts itself.
+        InputFileError: it is not byte-level BPE, its pre-tokenizer is not known, or it contradicts itself.
     """
     where, metadata = str(header.path), header.metadata
     model = text_value(metadata, "tokenizer.ggml.model", where)
     if model != "gpt2":
         raise InputFileError(
-            f"{where} has tokenizer.ggml.model {model!r}; only 'gpt2' (byte-level BPE) can be read, others not yet",
+            f"{where} has tokenizer.ggml.model {model!r};"
+            " only 'gpt2' (byte-level BPE) can be read, others not yet",
             hint="take the Hugging Face checkpoint of this model instead of its GGUF",
         )
     pre = text_value(metadata, "tokenizer.ggml.pre", where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,9 +51,9 @@ def checkpoint_to_gguf(
 ) -> None:
     """Write a checkpoint as a GGUF file that llama.cpp loads; the file appears whole or not at all.
 
-    Matrices take `type`, or f16 where a row is no whole number of its blocks; norms and routers stay float32, as
-    llama.cpp's own converter has it.  The pre-tokenizer's name is derived from the structure of `tokenizer.json`,
-    never guessed.
+    Matrices take `type`, or f16 where a row is no whole number of its blocks; norms and routers stay
+    float32, as in llama.cpp's own converter.  The name of the pre-tokenizer is derived from the structure of
+    `tokenizer.json`, never guessed.
 
     Args:
         checkpoint_dir: a Llama, Mistral or Mixtral checkpoint with a byte-level BPE `tokenizer.json`.
@@ -123,11 +124,13 @@ def _stored_type(pair: TensorPair, type: GgufType) -> GGMLQuantizationType:
 
 def _num_bytes(pair: TensorPair, kind: GGMLQuantizationType) -> int:
     block, block_bytes = GGML_QUANT_SIZES[kind]
-    return int(np.prod(pair.gguf_shape)) // block * block_bytes
+    num_bytes: int = math.prod(pair.gguf_shape) // block * block_bytes
+    return num_bytes
 
 
 def _padded(num_bytes: int) -> int:
-    return -(-num_bytes // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
+    padded: int = -(-num_bytes // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
+    return padded
 
 
 def _write_header(

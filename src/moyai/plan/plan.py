@@ -142,12 +142,12 @@ def base_architecture(recipe: Recipe) -> Architecture:
     raise RecipeError(
         f"{recipe.name}: the dimensions of {recipe.base} are not known: the recipe has no architecture: "
         "and there is no config.json on this machine to read them from",
-        hint=f"add an architecture: block, or run `moyai fetch {recipe.base} DIR` and set base: DIR",
+        hint=f"add an architecture: block, or `moyai fetch {recipe.base} DIR` and set base: DIR",
     )
 
 
 def _base_weight_bytes(recipe: Recipe) -> int:
-    """A GGUF file is written out as float32, the exact values of its quantised weights; others stay as they are."""
+    """A GGUF file is written out as float32, which holds its quantised weights exactly."""
     source = parse_model(recipe.base)
     return FLOAT32_BYTES if isinstance(source, GgufModel | WheelModel) else BFLOAT16_BYTES
 

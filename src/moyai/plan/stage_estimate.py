@@ -22,6 +22,7 @@ from moyai.plan.parameters import count_multiplied, count_parameters, weight_gro
 from moyai.plan.source_use import SourceUse, sources_used
 from moyai.plan.training_cost import (
     PROCESS_BYTES,
+    loaded_bytes,
     resume_bytes,
     scoring_flops,
     training_flops,
@@ -43,8 +44,8 @@ from moyai.recipe.settings import (
 
 _Settings = TypeVar("_Settings", bound=StageSettings)
 
-STREAMING_BYTES = 200_000_000
-"""Memory of work that goes tensor by tensor, without torch."""
+STREAMING_BYTES = 500_000_000
+"""Memory of work that goes tensor by tensor: little but the process."""
 BFLOAT16_BYTES, FLOAT32_BYTES = 2, 4
 
 
@@ -177,7 +178,7 @@ def _verify(step: Step, inputs: Inputs) -> Estimate:
         flops=sum(scoring_flops(model.architecture, settings.tokens) for model in models),
         tokens=settings.tokens * len(models),
         read_bytes=sum(model.stored_bytes for model in models),
-        memory_bytes=PROCESS_BYTES + sum(_float32_bytes(model) for model in models),
+        memory_bytes=PROCESS_BYTES + sum(loaded_bytes(model.architecture) for model in models),
         warnings=warnings,
     )
 
@@ -193,7 +194,7 @@ def _evaluate(step: Step, inputs: Inputs) -> Estimate:
         ),
         tokens=None if warnings else sum(tokens),
         read_bytes=sum(model.stored_bytes for model in models),
-        memory_bytes=PROCESS_BYTES + max(_float32_bytes(model) for model in models),
+        memory_bytes=PROCESS_BYTES + max(loaded_bytes(model.architecture) for model in models),
         warnings=warnings,
     )
 
@@ -245,6 +246,7 @@ def _training(
         warnings += (f"{step.name} trains only new embedding rows, but no stage before it adds any",)
     architecture = model.architecture
     trained = replace(model, weight_bytes=FLOAT32_BYTES)
+    step_bytes = training_memory(architecture, settings, settings.precision, model.new_rows).total
     return Estimate(
         trained,
         flops=training_flops(architecture, settings, tokens or 0, model.new_rows),
@@ -254,15 +256,11 @@ def _training(
         written_bytes=trained.stored_bytes,
         # the next one is complete before the last one goes
         in_flight_bytes=2 * resume_bytes(architecture, settings, model.new_rows),
-        memory_bytes=training_memory(architecture, settings, settings.precision, model.new_rows).total,
+        memory_bytes=max(step_bytes, PROCESS_BYTES + loaded_bytes(architecture)),
         precision=settings.precision,
         sources=sources,
         warnings=warnings,
     )
-
-
-def _float32_bytes(model: Model) -> int:
-    return FLOAT32_BYTES * count_parameters(model.architecture).total
 
 
 def _typed(step: Step, kind: type[_Settings]) -> _Settings:

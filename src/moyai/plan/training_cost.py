@@ -17,6 +17,8 @@ from moyai.recipe.settings import Trainable, TrainingSettings
 
 PROCESS_BYTES = 600_000_000
 """Python, torch and transformers before any weight is loaded."""
+_ALLOCATOR_SHARE = 1.25
+"""What the allocator holds and cannot use again: fitted to the 7.8 GB of the quickstart's pretrain stage."""
 _LOGITS_BYTES = 64_000_000
 """The head works on slices of the vocabulary: logits, their exponentials and gradients of one slice."""
 
@@ -34,8 +36,8 @@ class TrainingMemory:
     @property
     def total(self) -> int:
         """All of them and the process itself."""
-        trained = self.weights + self.gradients + self.optimizer
-        return PROCESS_BYTES + trained + self.activations + _LOGITS_BYTES
+        used = self.weights + self.gradients + self.optimizer + self.activations + _LOGITS_BYTES
+        return PROCESS_BYTES + round(_ALLOCATOR_SHARE * used)
 
 
 def trainable_groups(
@@ -100,6 +102,13 @@ def training_memory(
     )
 
 
+def loaded_bytes(architecture: Architecture) -> int:
+    """A model in float32 at the peak of its loading, when experts lie there twice: loose and stacked."""
+    groups = weight_groups(architecture)
+    stacked = sum(g.num_parameters for g in groups if g.role == "feed_forward") if architecture.is_moe else 0
+    return 4 * (sum(g.num_parameters for g in groups) + stacked)
+
+
 def resume_bytes(architecture: Architecture, settings: TrainingSettings, new_rows: int) -> int:
     """Size of one checkpoint to resume from: the weights that move, in float32, and their optimiser state."""
     moving = trainable_groups(architecture, settings.trainable, new_rows)
@@ -117,10 +126,10 @@ def _activation_bytes(architecture: Architecture, row_tokens: int, value_bytes: 
     """What the backward pass needs of every layer: products' inputs, queries, keys, values and the gate."""
     hidden, ffn = architecture.hidden_size, architecture.intermediate_size
     query = architecture.num_attention_heads * architecture.head_dim
-    key_value = architecture.num_key_value_heads * architecture.head_dim
     gathered = 2 * hidden if architecture.is_moe else 0
     experts = architecture.num_active_experts * (4 * ffn + gathered)
-    in_precision = 2 * hidden + 4 * query + 2 * key_value + experts
+    mask = row_tokens
+    in_precision = 2 * hidden + 4 * query + experts + mask
     residual = 4 * hidden  # stays float32 whatever the products are in
     per_token = in_precision * value_bytes + residual * 4
-    return row_tokens * (architecture.num_hidden_layers * per_token + row_tokens)
+    return row_tokens * architecture.num_hidden_layers * per_token

@@ -6,7 +6,7 @@ from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report.front_matter import front_matter
 from moyai.report.lineage import RECIPE_NAME, RunReport, StageReport
 from moyai.report.number_format import format_change, format_interval, format_share, format_small
-from moyai.report.scores import LANGUAGES, Measured, score_rows
+from moyai.report.scores import LANGUAGES, Measured, Quiz, score_rows
 from moyai.report.statements import headline, limitations, score_notes
 from moyai.report.wording import LANGUAGE_NAMES, key_figure, kind_name
 
@@ -38,18 +38,22 @@ def _opening(report: RunReport) -> list[str]:
     if result:
         lines += [f"**{result.ja}**", "", f"**{result.en}**", ""]
     if report.remaining:
-        lines += ["> This run is not finished: " + ", ".join(step.name for step in report.remaining) + " to do.", ""]
+        names = ", ".join(step.name for step in report.remaining)
+        lines += [f"> This run is not finished: {names} to do.", ""]
     final = report.final
     if final:
-        lines.append(f"A {_shape(report)} made with [moyai](https://pypi.org/project/moyai/) from {_base(report)}.")
+        lines.append(
+            f"A {_shape(report)} made with moyai from {_base(report)}."
+        )
     return lines
 
 
 def _shape(report: RunReport) -> str:
     upcycled = next((stage for stage in report.lineage[::-1] if stage.kind == "upcycle"), None)
-    total = report.num_parameters
     if upcycled is None:
-        return "dense Japanese/English language model" + (f" of {format_count(total)} parameters" if total else "")
+        total = report.num_parameters
+        size = f" of {format_count(total)} parameters" if total else ""
+        return f"dense Japanese/English language model{size},"
     results = upcycled.results
     size = (
         f" of {format_count(results['num_parameters'])} parameters, "
@@ -75,23 +79,22 @@ def _results(report: RunReport) -> list[str]:
     words = [LANGUAGE_NAMES[language] for language in LANGUAGES]
     bits = [f"{word.ja} bits/byte ({word.en}) ↓" for word in words]
     pieces = [f"{word.ja} 文字/トークン ({word.en} chars/token) ↑" for word in words]
-    lines = ["## 結果 Results", "", *_table_head(["checkpoint", *bits, *pieces, "クイズ quiz accuracy (95 %) ↑"])]
+    lines = [
+        "## 結果 Results",
+        "",
+        *_table_head(["checkpoint", *bits, *pieces, "クイズ quiz accuracy (95 %) ↑"]),
+    ]
     for row in rows:
-        quiz = row.quiz
         cells = [row.name]
         cells += [_measured(row.bits_per_byte.get(language), 3) for language in LANGUAGES]
         cells += [_measured(row.characters_per_token.get(language), 2) for language in LANGUAGES]
-        cells.append(
-            f"{format_share(quiz.accuracy)} ({quiz.num_correct}/{quiz.num_questions}; {format_interval(quiz)})"
-            if quiz
-            else ""
-        )
+        cells.append(_quiz(row.quiz))
         lines.append(_table_line(cells))
     numbers = next((model.num_documents for model in report.scores if model.num_documents), {})
     texts = ", ".join(f"{count} {LANGUAGE_NAMES[language].en}" for language, count in numbers.items())
     lines += ["", f"Suite `{report.suite}`; changes are against `{rows[0].name}`"]
     lines[-1] += f"; bits per byte over {texts} texts." if texts else "."
-    return lines + ["", *(f"- {_plain(note.en or note.ja)}" for note in score_notes(report))]
+    return [*lines, "", *(f"- {_plain(note.en or note.ja)}" for note in score_notes(report))]
 
 
 def _measured(measured: Measured | None, digits: int) -> str:
@@ -102,6 +105,13 @@ def _measured(measured: Measured | None, digits: int) -> str:
         return value
     verdict = "" if measured.change.verdict == "same" else f", {measured.change.verdict}"
     return f"{value} ({format_change(measured.change)}{verdict})"
+
+
+def _quiz(quiz: Quiz | None) -> str:
+    if quiz is None:
+        return ""
+    counts = f"{quiz.num_correct}/{quiz.num_questions}"
+    return f"{format_share(quiz.accuracy)} ({counts}; {format_interval(quiz)})"
 
 
 def _route(report: RunReport) -> list[str]:
@@ -134,9 +144,9 @@ def _certificates(report: RunReport) -> list[str]:
         verdict = "the same function" if results["same_function"] else "**not** the same function"
         lines.append(
             f"- `{results['model']}` and `{results['against']}` are {verdict}: largest difference of logits "
-            f"{format_small(results['max_abs_logit_difference'])} (tolerance {format_small(results['tolerance'])}, "
-            f"largest logit {results['max_abs_logit']:.1f}) over {results['num_tokens']:,} tokens of "
-            f"`{_plain(results['text'])}` in {results['dtype']}."
+            f"{format_small(results['max_abs_logit_difference'])} "
+            f"(tolerance {format_small(results['tolerance'])}, largest logit {results['max_abs_logit']:.1f}) "
+            f"over {results['num_tokens']:,} tokens of `{_plain(results['text'])}` in {results['dtype']}."
         )
     return ["## 同一性の証明 Certificate", "", *lines] if lines else []
 
@@ -145,7 +155,14 @@ def _use(report: RunReport) -> list[str]:
     if report.final is None:
         return []
     directory = report.path_of(report.final)
-    lines = ["## 使い方 How to use", "", "```python", *_SNIPPET.format(directory=directory).splitlines(), "```", ""]
+    lines = [
+        "## 使い方 How to use",
+        "",
+        "```python",
+        *_SNIPPET.format(directory=directory).splitlines(),
+        "```",
+        "",
+    ]
     lines += ["```sh", f"moyai chat {directory}"]
     release = report.release
     if release and "file" in release.results:
@@ -162,7 +179,9 @@ directory = "{directory}"
 tokenizer = AutoTokenizer.from_pretrained(directory)
 model = AutoModelForCausalLM.from_pretrained(directory)
 messages = [{{"role": "user", "content": "日本で一番高い山は何ですか。"}}]
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)
 output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
@@ -174,8 +193,9 @@ def _data(report: RunReport) -> list[str]:
     for stage in report.trainings:
         for source, counts in stage.results["sources"].items():
             lines.append(
-                f"- `{stage.name}`: `{_plain(source)}`, {counts['tokens']:,} tokens of {counts['documents']:,} "
-                f"documents, {counts['epochs']:.2f} epochs, {source_licence(source)}"
+                f"- `{stage.name}`: `{_plain(source)}`, {counts['tokens']:,} tokens "
+                f"of {counts['documents']:,} documents, {counts['epochs']:.2f} epochs, "
+                f"{source_licence(source)}"
             )
     return [*lines, f"- this model: {_plain(report.card.license)}"]
 
@@ -191,14 +211,13 @@ def _limits(report: RunReport) -> list[str]:
 
 def _reproduce(report: RunReport) -> list[str]:
     last: StageReport = report.stages[-1]
-    lines = ["## 再現 Reproduce", "", "```sh", f'pip install "moyai=={last.record.moyai}"']
+    lines = ["## 再現 Reproduce", ""]
     if report.recipe_text:
-        lines.append(f"moyai run {RECIPE_NAME} --out again")
-    lines += ["```", ""]
+        lines += [f"With moyai {last.record.moyai}:", "", "```sh", f"moyai run {RECIPE_NAME} --out again", "```", ""]
     for title, field in (("Versions", "versions"), ("Machine", "machine")):
         facts = ", ".join(f"{key} {' / '.join(values)}" for key, values in report.facts(field).items())
         lines += [f"- {title}: {_plain(facts)}"] if facts else []
-    return [*lines, f"- Date: {last.record.started}"]
+    return [*lines, f"- moyai {last.record.moyai}, {last.record.started}"]
 
 
 def _table_head(cells: list[str]) -> list[str]:

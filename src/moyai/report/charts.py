@@ -6,6 +6,7 @@ Shape letters: L layers, E experts.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from moyai.report.wording import LANGUAGE_NAMES, kind_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# matplotlib knows no CSS: it draws in colours that occur nowhere else, and these become variables of the page.
+# matplotlib knows no CSS: it draws in colours that occur nowhere else, and these become CSS variables.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
 _JAPANESE, _ENGLISH, _ACCENT = "#040404", "#050505", "#060606"
 _VARIABLES = {
@@ -40,15 +41,18 @@ _LEAST_FULL_DIFFERENCE = 0.10
 
 
 def loss_chart(trainings: tuple[StageReport, ...]) -> str:
-    """Loss over trained tokens, one panel per stage: their losses count different tokens and share no axis."""
+    """Loss over trained tokens, one panel per stage: their losses count different tokens."""
     with _style():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(_WIDTH_INCHES, 3.3), layout="constrained")
-        panels = figure.subplots(1, len(trainings), squeeze=False)[0]
-        for panel, stage in zip(panels, trainings, strict=True):
+        num_columns = min(3, len(trainings))
+        num_rows = math.ceil(len(trainings) / num_columns)
+        figure = Figure(figsize=(_WIDTH_INCHES, 3.5 * num_rows), layout="constrained")
+        for index, stage in enumerate(trainings):
+            panel = figure.add_subplot(num_rows, num_columns, index + 1)
             _draw_loss(panel, stage)
-        panels[0].set_ylabel("損失 loss")
+            if index % num_columns == 0:
+                panel.set_ylabel("損失 loss")
         return _svg(figure, "loss")
 
 
@@ -56,7 +60,7 @@ def expert_load_chart(scores: ModelScores) -> str:
     """Share of tokens per expert and layer for each language, and the difference Japanese − English."""
     assert scores.expert_load is not None
     load_LE = {language: np.asarray(shares, dtype=float) for language, shares in scores.expert_load.items()}
-    num_layers, num_experts = next(iter(load_LE.values())).shape
+    num_experts = next(iter(load_LE.values())).shape[1]
     full = max(2 / num_experts, *(float(load.max()) for load in load_LE.values()))
     has_both = {"ja", "en"} <= load_LE.keys()
     num_panels = len(load_LE) + has_both
@@ -68,15 +72,18 @@ def expert_load_chart(scores: ModelScores) -> str:
         panels = figure.subplots(num_panels, 1, squeeze=False)[:, 0]
         for panel, (language, load) in zip(panels, load_LE.items(), strict=False):
             words = LANGUAGE_NAMES[language]
-            title = f"{words.ja} {words.en}：トークンの割合 share of tokens, %（均等 uniform = {100 / num_experts:.3g}）"
+            uniform = f"（均等 uniform = {100 / num_experts:.3g}）"
+            title = f"{words.ja} {words.en}：トークンの割合 share of tokens, %{uniform}"
             colour = {"ja": _JAPANESE, "en": _ENGLISH}.get(language, _ACCENT)
             _draw_cells(panel, load, full=full, colours=(colour, colour), title=title)
         if has_both:
             difference = load_LE["ja"] - load_LE["en"]
             full = max(_LEAST_FULL_DIFFERENCE, float(np.abs(difference).max()))
             title = "差 difference：日本語 − 英語 Japanese − English, ポイント percentage points"
-            _draw_cells(panels[-1], difference, full=full, colours=(_JAPANESE, _ENGLISH), title=title, signed=True)
-        panels[-1].set_xlabel(f"層 layer")
+            _draw_cells(
+                panels[-1], difference, full=full, colours=(_JAPANESE, _ENGLISH), title=title, signed=True
+            )
+        panels[-1].set_xlabel("層 layer")
         return _svg(figure, "load")
 
 
@@ -86,7 +93,7 @@ def _draw_loss(panel: Any, stage: StageReport) -> None:
     panel.plot(tokens, losses, color=_ACCENT, alpha=0.35, linewidth=1.0)
     panel.plot(tokens, smoothed(losses), color=_ACCENT, linewidth=2.2)
     words = kind_name(stage.kind)
-    panel.set_title(f"{stage.name}：{words.ja} {words.en}", loc="left")
+    panel.set_title(f"{stage.name}\n{words.ja} {words.en}", loc="left", fontsize=9.5)
     panel.set_xlabel("学習トークン数 trained tokens")
     panel.grid(axis="y", color=_LINE, linewidth=0.8)
     panel.set_axisbelow(True)
@@ -128,7 +135,7 @@ def _draw_cells(
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """matplotlib with the Japanese font and the stand-in colours, put back afterwards."""
+    """Draw with the Japanese font and the stand-in colours, put back afterwards."""
     import matplotlib
     from matplotlib import font_manager
 
@@ -157,9 +164,10 @@ def _style() -> Iterator[None]:
 
 
 def _font_file() -> Path:
-    # Importing matplotlib_fontja changes matplotlib's settings for the whole process; only its file is wanted.
+    # Importing matplotlib_fontja changes the settings of the whole process; only its file is wanted.
     package = find_spec("matplotlib_fontja")
-    assert package is not None and package.origin is not None, "matplotlib-fontja is a dependency"
+    assert package is not None, "matplotlib-fontja is a dependency"
+    assert package.origin is not None
     return Path(package.origin).parent / "fonts" / "ipaexg.ttf"
 
 

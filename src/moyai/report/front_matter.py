@@ -46,6 +46,7 @@ def _eval_results(scores: ModelScores, suite: str) -> list[EvalResult] | None:
     ]
     if scores.quiz:
         low, high = scores.quiz.interval
+        detail = f"95 % interval {low:.2f}–{high:.2f}, {scores.quiz.num_questions} questions"
         found.append(
             EvalResult(
                 task_type="text-generation",
@@ -53,7 +54,7 @@ def _eval_results(scores: ModelScores, suite: str) -> list[EvalResult] | None:
                 dataset_name=f"moyai {suite} suite: Japanese five-choice quiz",
                 dataset_split="test",
                 metric_type="accuracy",
-                metric_name=f"accuracy (95 % interval {low:.2f}–{high:.2f}, {scores.quiz.num_questions} questions)",
+                metric_name=f"accuracy ({detail})",
                 metric_value=round(scores.quiz.accuracy, 4),
             )
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.errors import InputFileError, SourceError
+from moyai.plan.quantities import format_bytes
 from moyai.recipe.load import parse_recipe
 from moyai.recipe.recipe import Card, Recipe, Step
 from moyai.recipe.record import Record, records_of_run
@@ -56,8 +57,8 @@ class StageReport:
 
     @property
     def short_fingerprint(self) -> str:
-        """The first ten digits, enough to tell artifacts of a run apart."""
-        return self.record.fingerprint[:10]
+        """The first eight digits, enough to tell artifacts of a run apart."""
+        return self.record.fingerprint[:8]
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,8 @@ class RunReport:
     def scores(self) -> tuple[ModelScores, ...]:
         """Scores by checkpoint in the order of the run; a later evaluation replaces an earlier one."""
         latest = {model.name: model for stage in self.stages if stage.scores for model in stage.scores.models}
-        order = [stage.name for stage in self.stages]
-        return tuple(
-            sorted(latest.values(), key=lambda model: order.index(model.name) if model.name in order else len(order))
-        )
+        order = {stage.name: number for number, stage in enumerate(self.stages)}
+        return tuple(sorted(latest.values(), key=lambda model: order.get(model.name, len(order))))
 
     def score_of(self, name: str) -> ModelScores | None:
         """The scores of one checkpoint."""
@@ -143,9 +142,9 @@ class RunReport:
 
     @property
     def num_parameters(self) -> int | None:
-        """Parameters of the final checkpoint: training does not change what the last stage before it counted."""
-        counts = [stage.results["num_parameters"] for stage in self.lineage if "num_parameters" in stage.results]
-        return counts[-1] if counts else None
+        """Parameters of the final checkpoint: as last counted, for training does not change them."""
+        counted = (stage.results.get("num_parameters") for stage in self.lineage[::-1])
+        return next((count for count in counted if count is not None), None)
 
     @property
     def suite(self) -> str:
@@ -202,11 +201,12 @@ class RunReport:
         return stage.directory.relative_to(self.run_dir) / name
 
     def facts(self, field: str) -> dict[str, tuple[str, ...]]:
-        """`versions` or `machine` over all stages: key -> the distinct values, one where nothing changed."""
+        """`versions` or `machine` over all stages: key -> the distinct values as text."""
         found: dict[str, dict[str, None]] = {}
         for stage in self.stages:
             for key, value in getattr(stage.record, field).items():
-                found.setdefault(key, {})[str(value)] = None
+                text = format_bytes(value) if key.endswith("_bytes") else str(value)
+                found.setdefault(key, {})[text] = None
         return {key: tuple(values) for key, values in found.items()}
 
 
@@ -222,7 +222,8 @@ def read_run(run_dir: Path) -> RunReport:
     records = records_of_run(run_dir)
     if not records:
         raise InputFileError(
-            f"{run_dir} holds no finished stage", hint="give the directory of a run, as `moyai run --out` made it"
+            f"{run_dir} holds no finished stage",
+            hint="give the directory of a run, as `moyai run --out` made it",
         )
     text, recipe = _recipe(run_dir / RECIPE_NAME)
     stages = tuple(_stage(directory, record) for directory, record in records.values())

@@ -10,8 +10,8 @@ from moyai.report.scores import Change, Quiz
 def format_change(change: Change) -> str:
     """The change in per cent with its sign.
 
-    >>> format_change(Change(2.0, 1.6, lower_is_better=True)), format_change(Change(2.0, 2.0, lower_is_better=True))
-    ('−20.0 %', '±0.0 %')
+    >>> [format_change(Change(2.0, after, lower_is_better=True)) for after in (1.6, 2.0, 2.1)]
+    ['−20.0 %', '±0.0 %', '+5.0 %']
     """
     if math.isnan(change.relative):
         return "n/a"

@@ -11,7 +11,13 @@ from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report import charts
 from moyai.report.card import source_licence
 from moyai.report.lineage import RunReport
-from moyai.report.number_format import format_change, format_interval, format_ratio, format_share, format_small
+from moyai.report.number_format import (
+    format_change,
+    format_interval,
+    format_ratio,
+    format_share,
+    format_small,
+)
 from moyai.report.route import draw_route
 from moyai.report.scores import GUESSING, LANGUAGES, ModelScores, score_rows
 from moyai.report.statements import final_row, headline, limitations, score_notes
@@ -45,7 +51,7 @@ def render_page(report: RunReport) -> str:
     return template.render(
         report=report,
         # our own style sheet and drawings: markup by intent, nothing of the user's is in them
-        style=Markup(_resource("page.css")),  # noqa: S704
+        style=Markup(_resource("page.css")),
         headline=headline(report),
         route=draw_route(report),
         rows=score_rows(report.scores),
@@ -55,9 +61,9 @@ def render_page(report: RunReport) -> str:
         guessing=GUESSING.get(report.suite),
         languages=[(language, LANGUAGE_NAMES[language]) for language in LANGUAGES],
         trained=trained,
-        loss=Markup(charts.loss_chart(trained)) if trained else "",  # noqa: S704
+        loss=Markup(charts.loss_chart(trained)) if trained else "",
         mixture=mixture,
-        load=Markup(charts.expert_load_chart(mixture)) if mixture else "",  # noqa: S704
+        load=Markup(charts.expert_load_chart(mixture)) if mixture else "",
         key_figure=key_figure,
         kind_name=kind_name,
         source_licence=source_licence,

@@ -114,7 +114,7 @@ def _shortened(text: str) -> str:
 
 
 def _places(checkpoints: list[Node]) -> dict[str, tuple[int, int]]:
-    """Column and lane of every checkpoint: a column further than its parents, a lane of its own where it branches."""
+    """Column and lane of every checkpoint: after its parents, on a lane of its own where it branches."""
     places: dict[str, tuple[int, int]] = {}
     for node in checkpoints:
         parents = [places[name] for name in node.parents if name in places]
@@ -140,13 +140,14 @@ def _arrow(start: Box, end: Box) -> str:
 def _below(nodes: list[Node], boxes: dict[str, Box], num_lanes: int) -> tuple[list[Box], list[str]]:
     """Hang what is no checkpoint under the furthest checkpoint it was made from."""
     top = _MARGIN + num_lanes * (_BOX_HEIGHT + _GAP_Y)
-    placed, lines = [], []
+    placed: list[Box] = []
+    lines: list[str] = []
     for node in nodes:
         parents = [boxes[name] for name in node.parents if name in boxes]
         parent = max(parents, key=lambda box: (box.x, box.y), default=None)
         x = parent.x if parent else _MARGIN
         # boxes of two lanes may share a column, so what hangs there is counted by column
-        index = sum(1 for box in placed if box.x == x + _SIDE_INDENT)
+        index = len([box for box in placed if box.x == x + _SIDE_INDENT])
         y = top + index * (_SIDE_HEIGHT + _GAP_Y // 2)
         placed.append(Box(node, x + _SIDE_INDENT, y, _BOX_WIDTH - _SIDE_INDENT, _SIDE_HEIGHT))
         if parent:

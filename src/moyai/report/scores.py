@@ -75,7 +75,8 @@ def read_scores(directory: Path) -> SuiteScores | None:
         return None
     except ValidationError as error:
         raise InputFileError(
-            f"{path} does not hold scores ({error.error_count()} problems)", hint="run the evaluate stage again"
+            f"{path} does not hold scores ({error.error_count()} problems)",
+            hint="run the evaluate stage again",
         ) from None
 
 
@@ -133,7 +134,9 @@ def score_rows(scores: tuple[ModelScores, ...]) -> tuple[ScoreRow, ...]:
     return tuple(
         ScoreRow(
             name=model.name,
-            bits_per_byte=_measured(base.bits_per_byte, model.bits_per_byte, model is base, lower_is_better=True),
+            bits_per_byte=_measured(
+                base.bits_per_byte, model.bits_per_byte, model is base, lower_is_better=True
+            ),
             characters_per_token=_measured(
                 base.characters_per_token, model.characters_per_token, model is base, lower_is_better=False
             ),

@@ -1,4 +1,4 @@
-"""The sentences that follow from the records: the result in one line, and what must be said beside the scores."""
+"""Sentences that follow from the records: the result in one line, and what must stand beside the scores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from moyai.report.scores import GUESSING, LANGUAGES, Change, Measured, ScoreRow,
 from moyai.report.wording import LANGUAGE_NAMES, Bilingual
 
 _FLOAT_TYPES = {"F32", "F16", "BF16", "F64"}
+# Continued pre-training that taught models of a billion parameters Japanese took more than 10^10 tokens.
+_FEW_TOKENS = 1_000_000_000
 _VERDICTS = {"better": "改善", "worse": "悪化", "same": "変化なし"}
 
 
@@ -63,28 +65,30 @@ def _quantized(report: RunReport) -> Bilingual | None:
     return Bilingual(
         f"元モデルの重みは {names} 量子化（{share} テンソル）を復元したものです。"
         "元モデルの点数はこの復元した重みのもので、公開された元の重みの点数ではありません。",
-        f"The base weights are de-quantised from {names} ({share} tensors): every score of the base is that of "
-        "these weights, not of the originally published ones.",
+        f"The base weights are de-quantised from {names} ({share} tensors): every score of the base "
+        "is that of these weights, not of the originally published ones.",
     )
 
 
 def _quiz(report: RunReport) -> Bilingual | None:
-    guess, final = GUESSING.get(report.suite), report.final_scores
+    final, base = report.final_scores, report.scores[0].quiz if report.scores else None
     if final is None or final.quiz is None:
         return None
-    base = report.scores[0].quiz
-    if base and base.accuracy != final.quiz.accuracy and base.overlaps(final.quiz):
-        overlap = Bilingual(
-            "元モデルと最終モデルの正答率の区間は重なっており、差があるとは言えません。",
-            "The intervals of the quiz accuracy of the base and of the final model overlap: no difference is shown.",
-        )
-    else:
-        overlap = None
-    if guess is None or not final.quiz.holds(guess):
-        return overlap
+    guess = GUESSING.get(report.suite)
+    if guess is not None and final.quiz.holds(guess):
+        return _no_better_than(guess)
+    if base is None or base == final.quiz or not base.overlaps(final.quiz):
+        return None
+    return Bilingual(
+        "元モデルと最終モデルの正答率の区間は重なっており、差があるとは言えません。",
+        "The quiz intervals of the base and of the final model overlap: no difference is shown.",
+    )
+
+
+def _no_better_than(guess: float) -> Bilingual:
     return Bilingual(
         f"クイズの正答率は、当て推量（{format_share(guess)}）と区別できません。",
-        f"The quiz accuracy cannot be told apart from guessing ({format_share(guess)}): the 95 % interval holds it.",
+        f"The quiz accuracy cannot be told apart from guessing ({format_share(guess)}).",
     )
 
 
@@ -95,8 +99,8 @@ def _same_collection(report: RunReport) -> Bilingual | None:
     return Bilingual(
         "評価文は学習に使っていませんが、学習文と同じ小さな文集から取ったものです。"
         "bits/byte の改善には、文体への慣れも含まれます。",
-        "The test text was not trained on, but it comes from the same small collection as the training text: part "
-        "of any gain in bits per byte is familiarity with its style.",
+        "The test text was not trained on, but it comes from the same small collection as the training text: "
+        "part of any gain in bits per byte is familiarity with its style.",
     )
 
 
@@ -110,22 +114,18 @@ def _became_worse(language: str, change: Change) -> Bilingual:
 
 def limitations(report: RunReport) -> list[Bilingual]:
     """What the model is not fit for, as far as the records tell."""
-    tokens = report.num_training_tokens
-    said = []
-    if tokens:
-        said.append(
-            Bilingual(
-                f"学習は {tokens:,} トークンだけです。知識や文章力を求める用途には向きません。"
-                if tokens < 100_000_000
-                else f"学習は {tokens:,} トークンです。",
-                f"It was trained on {tokens:,} tokens here"
-                + (", far too few for new knowledge or fluent writing." if tokens < 100_000_000 else "."),
-            )
-        )
-    said.append(
-        Bilingual(
-            "事実の誤り、偏見、不適切な内容を含む文を生成することがあります。安全性の評価や調整はしていません。",
-            "It can state falsehoods and produce biased or harmful text; its safety was neither tuned nor measured.",
-        )
+    unsafe = Bilingual(
+        "事実の誤り、偏見、不適切な内容を含む文を生成することがあります。安全性は評価も調整もしていません。",
+        "It can state falsehoods and produce biased or harmful text; its safety was neither tuned nor measured.",
     )
-    return said
+    return [_trained_on(report.num_training_tokens), unsafe] if report.trainings else [unsafe]
+
+
+def _trained_on(num_tokens: int) -> Bilingual:
+    ja, en = f"学習は {num_tokens:,} トークン", f"It was trained on {num_tokens:,} tokens here"
+    if num_tokens >= _FEW_TOKENS:
+        return Bilingual(f"{ja}です。", f"{en}.")
+    return Bilingual(
+        f"{ja}だけです。新しい知識や流暢な文章は望めません。",
+        f"{en}, far too few for new knowledge or fluent writing.",
+    )

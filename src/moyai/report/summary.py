@@ -11,8 +11,8 @@ from rich.text import Text
 
 from moyai.plan.quantities import format_bytes, format_seconds
 from moyai.report.lineage import RunReport, StageReport, read_run
-from moyai.report.page import PAGE_NAME
 from moyai.report.number_format import format_change, format_interval, format_share, format_small
+from moyai.report.page import PAGE_NAME
 from moyai.report.scores import LANGUAGES, Measured, ScoreRow, score_rows
 from moyai.report.wording import LANGUAGE_NAMES
 
@@ -103,7 +103,9 @@ def _facts(report: RunReport) -> Table:
         table.add_row("GGUF", Text(str(file)))
         table.add_row("talk to it", Text(f"moyai chat {shlex.quote(str(file))}", "bold cyan"))
     elif report.final:
-        table.add_row("talk to it", Text(f"moyai chat {shlex.quote(str(report.final.directory))}", "bold cyan"))
+        table.add_row(
+            "talk to it", Text(f"moyai chat {shlex.quote(str(report.final.directory))}", "bold cyan")
+        )
     return table
 
 

@@ -68,7 +68,8 @@ def _extend(results: dict[str, Any]) -> KeyFigure:
 def _upcycle(results: dict[str, Any]) -> KeyFigure:
     experts = f"{results['experts']} experts, {results['active']} active" if "experts" in results else ""
     total, active = results.get("num_parameters"), results.get("num_active_parameters")
-    return KeyFigure(experts, f"{format_count(total)}, {format_count(active)} active" if total and active else "")
+    size = f"{format_count(total)}, {format_count(active)} active" if total and active else ""
+    return KeyFigure(experts, size)
 
 
 def _training(results: dict[str, Any]) -> KeyFigure:

@@ -1,0 +1,178 @@
+"""The verbs that do something, with the engines behind them replaced."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from cli.conftest import write_record
+from moyai.errors import FailedError
+
+
+def replace_module(monkeypatch, name, **members):
+    module = ModuleType(name)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """`run_recipe` that writes one artifact a stage and keeps what it was called with."""
+    calls = []
+
+    def run_recipe(recipe, *, out_dir, until, cache_dir, progress):
+        calls.append(SimpleNamespace(recipe=recipe, out_dir=out_dir, until=until, cache_dir=cache_dir))
+        done = []
+        for number, step in enumerate(recipe.steps()):
+            directory = out_dir / f"{number:02d}-{step.name}"
+            if not directory.exists():
+                record = write_record(directory, step.name, {"seed": getattr(step.settings, "seed", None)})
+            done.append((directory, record))
+        return done
+
+    replace_module(monkeypatch, "moyai.run.runner", run_recipe=run_recipe)
+    replace_module(monkeypatch, "moyai.report.summary", summary_table=lambda run_dir: f"summary of {run_dir}")
+    return calls
+
+
+def test_run(moyai, runner, tmp_path):
+    outcome = moyai("run", "quickstart", "--until", "extend", "--set", "stages.extend.pieces=5")
+    assert outcome.code == 0, outcome.err
+    (call,) = runner
+    assert str(call.out_dir) == "runs/quickstart"
+    assert call.until == "extend"
+    assert call.cache_dir == tmp_path / "cache"
+    assert call.recipe.steps()[1].settings.pieces == 5
+    assert outcome.out == "summary of runs/quickstart\n"
+    assert "quickstart: about" in outcome.err
+    assert "`moyai report runs/quickstart`" in outcome.err
+
+
+def test_run_mini_and_out(moyai, runner):
+    moyai("run", "quickstart", "--mini")
+    moyai("run", "quickstart", "--mini", "--out", "elsewhere")
+    assert [str(call.out_dir) for call in runner] == ["runs/quickstart-mini", "elsewhere"]
+
+
+def test_upcycle_is_a_run_of_one_stage(moyai, runner, tmp_path):
+    words = ["upcycle", tmp_path, "deep/out", "--experts", "4", "--active", "2", "--method", "drop"]
+    outcome = moyai(*words, "--reinit", "0.25", "--seed", "7")
+    assert (outcome.code, outcome.out) == (0, "deep/out\n"), outcome.err
+    (call,) = runner
+    (step,) = call.recipe.steps()[1:]
+    assert step.settings.model_dump(include={"experts", "active", "method", "reinit", "seed"}) == {
+        "experts": 4,
+        "active": 2,
+        "method": "drop",
+        "reinit": 0.25,
+        "seed": 7,
+    }
+    work = tmp_path / "work" / "deep"
+    assert [path.name for path in work.iterdir()] == ["out"]
+    assert json.loads((work / "out" / "record.json").read_text())["name"] == "upcycle"
+
+
+def test_extend_takes_several_texts(moyai, runner, tmp_path):
+    words = ["extend", tmp_path, "out", "--corpus", "starter:ja_text", "--corpus", "starter:en_text"]
+    assert moyai(*words, "--pieces", "12").code == 0
+    (step,) = runner[0].recipe.steps()[1:]
+    assert step.settings.corpus == {"starter:ja_text": 1.0, "starter:en_text": 1.0}
+    assert step.settings.pieces == 12
+
+
+def test_single_stages_never_write_over_anything(moyai, runner, tmp_path):
+    (tmp_path / "out").mkdir()
+    words = ["upcycle", tmp_path, tmp_path / "out", "--experts", "4", "--active", "2"]
+    assert moyai(*words).code == 0  # empty: taken
+    outcome = moyai(*words)
+    assert outcome.code == 2
+    assert "out exists already" in outcome.err
+    assert len(runner) == 1
+
+
+def test_a_failed_single_stage_keeps_its_work(moyai, runner, monkeypatch, tmp_path):
+    def run_recipe(recipe, *, out_dir, **_settings):
+        out_dir.mkdir()
+        raise FailedError("it broke")
+
+    replace_module(monkeypatch, "moyai.run.runner", run_recipe=run_recipe)
+    assert moyai("upcycle", tmp_path, "out", "--experts", "4", "--active", "2").code == 1
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [".out.moyai"]
+
+
+def test_fetch_appears_whole_or_not_at_all(moyai, monkeypatch, tmp_path):
+    def fetch(model, out_dir, cache_dir, progress):
+        (out_dir / "config.json").write_text(model)
+        if model == "o/broken":
+            raise FailedError("cut off")
+
+    replace_module(monkeypatch, "moyai.stages.init", fetch=fetch)
+    # a submodule that is loaded already is found as an attribute of its package, not in sys.modules
+    monkeypatch.setattr("moyai.stages.init", sys.modules["moyai.stages.init"], raising=False)
+    assert moyai("fetch", "o/broken", "out").code == 1
+    assert not list((tmp_path / "work").iterdir())
+    outcome = moyai("fetch", "o/n", "out")
+    assert (outcome.code, outcome.out) == (0, "out\n")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["out"]
+    assert moyai("fetch", "o/n", "out").code == 2
+
+
+@pytest.mark.parametrize(("same", "code"), [(True, 0), (False, 1)])
+def test_verify_tells_by_its_exit_code(moyai, monkeypatch, checkpoint_dir, same, code):
+    def certify(first_dir, second_dir, *, text, num_tokens, tolerance, progress):
+        return {"text": text, "num_tokens": num_tokens, "tolerance": tolerance, "same_function": same}
+
+    replace_module(monkeypatch, "moyai.stages.verify", certify=certify)
+    outcome = moyai("verify", checkpoint_dir, checkpoint_dir, "--tokens", "5")
+    assert outcome.code == code
+    assert ["same", "function", "yes" if same else "no"] in [
+        line.split() for line in outcome.out.splitlines()
+    ]
+    data = json.loads(moyai("verify", checkpoint_dir, checkpoint_dir, "--json").out)
+    assert data == {"text": "starter:ja_text", "num_tokens": 2048, "tolerance": 1e-3, "same_function": same}
+
+
+def test_report_prints_what_it_wrote(moyai, monkeypatch):
+    replace_module(
+        monkeypatch,
+        "moyai.report",
+        build_report=lambda run_dir: SimpleNamespace(card=f"{run_dir}/c", page="p"),
+    )
+    assert moyai("report", "here").out == "here/c\np\n"
+
+
+@pytest.fixture
+def chat_engine(monkeypatch):
+    class Loaded:
+        def __init__(self, path):
+            self.path = path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            pass
+
+        def chat(self, messages, *, max_tokens, temperature):
+            yield f"{len(messages)} messages, "
+            yield f"{messages[-1]['content']}, {max_tokens}, {temperature}"
+
+    replace_module(monkeypatch, "moyai.checkpoint.sources", resolve_model=lambda source, *_: source.path)
+    replace_module(monkeypatch, "moyai.generation.gguf_cache", gguf_for=lambda path, *_: path)
+    replace_module(monkeypatch, "moyai.generation.llama_cpp", LlamaCpp=Loaded)
+
+
+def test_chat_answers_one_prompt(moyai, chat_engine):
+    words = ["chat", "a.gguf", "--prompt", "やあ", "--system", "s", "--max-tokens", "9", "--temperature", "0"]
+    assert moyai(*words).out == "2 messages, やあ, 9, 0.0\n"
+
+
+def test_chat_reads_lines_from_a_pipe(moyai, chat_engine, monkeypatch):
+    class Lines(list):
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr(sys, "stdin", Lines(["one\n", "two\n", "/quit\n", "three\n"]))
+    outcome = moyai("chat", "a.gguf")
+    assert outcome.out.splitlines() == ["1 messages, one, 512, 0.7", "3 messages, two, 512, 0.7"]
