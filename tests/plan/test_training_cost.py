@@ -13,8 +13,8 @@ from moyai.plan.training_cost import (
     training_memory,
 )
 from moyai.recipe.architecture import Architecture
-from moyai.recipe.load import load_recipe
 from moyai.recipe.settings import PretrainSettings
+from plan.small_recipe import small_recipe
 
 DENSE = Architecture(
     family="llama",
@@ -101,9 +101,10 @@ def test_experts_lie_in_memory_twice_while_they_are_stacked():
     assert loaded_bytes(MIXTURE) == 4 * (count_parameters(MIXTURE).total + experts)
 
 
-def test_memory_is_that_of_a_measured_run():
-    # 374 M parameters in 4 experts, rows of 1024 tokens, adafactor: 7.78 GB at the peak, 2 CPU cores
-    quickstart = load_recipe("quickstart", overrides=["stages.extend.pieces=200"])
-    stages = {stage.name: stage for stage in plan_recipe(quickstart).stages}
+def test_memory_stays_near_the_run_it_was_fitted_to():
+    # No independent check: the allocator's share was fitted to the first of these two figures.  One run on
+    # 2 CPU cores: 374 M parameters in 4 experts, rows of 1024 tokens, adafactor.
+    recipe = small_recipe("stages.extend.pieces=200", "stages.pretrain.row_tokens=1024")
+    stages = {stage.name: stage for stage in plan_recipe(recipe).stages}
     assert stages["pretrain"].memory_bytes == pytest.approx(7.78e9, rel=0.1)
     assert stages["verify"].memory_bytes == pytest.approx(4.45e9, rel=0.15)

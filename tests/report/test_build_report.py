@@ -72,8 +72,13 @@ def test_nothing_but_two_files_is_written(make_run: Any) -> None:
     assert {path.name for path in run_dir.iterdir()} == before | {"README.md", "index.html"}
 
 
-def test_front_matter_is_what_the_hub_reads(make_run: Any) -> None:
-    card = build_report(make_run()).card
+def test_report_is_the_same_each_time(finished: Path) -> None:
+    first = (finished / "index.html").read_bytes()
+    assert build_report(finished).page.read_bytes() == first
+
+
+def test_front_matter_is_what_the_hub_reads(finished: Path) -> None:
+    card = finished / "README.md"
     data = huggingface_hub.metadata_load(card)
     assert data is not None
     assert data["language"] == ["ja", "en"]
@@ -92,8 +97,8 @@ def test_front_matter_is_what_the_hub_reads(make_run: Any) -> None:
     }
 
 
-def test_card_says_how_it_was_made_and_what_became_worse(make_run: Any) -> None:
-    text = build_report(make_run()).card.read_text(encoding="utf-8")
+def test_card_says_how_it_was_made_and_what_became_worse(finished: Path) -> None:
+    text = (finished / "README.md").read_text(encoding="utf-8")
     for said in (
         "1.839 (−20.5 %, better)",
         "1.169 (+3.4 %, worse)",
@@ -117,21 +122,22 @@ def test_card_says_how_it_was_made_and_what_became_worse(make_run: Any) -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {7}
 
 
-def test_page_holds_every_figure(make_run: Any) -> None:
-    text, _ = _page(make_run())
+def test_page_holds_every_figure(finished: Path) -> None:
+    text = (finished / "index.html").read_text(encoding="utf-8")
     for figure in ("2.313", "2.654", "2.101", "1.824", "1.839", "1.130", "1.154", "1.169"):
         assert figure in text
     for said in (
         "−20.5 %", "+14.8 %", "+3.4 %", "±0.0 %", "×1.98", "29.3 %", "22–37 %", "悪化 worse", "改善 better",
         "374,035,968", "1.2e-5", "31.2", "50,152", "ことができ", "84,200", "2.46",
-        "398 MB", "b6999", "日本の首都は東京です。", "3 min 33 s", "9 min 23 s",
+        "398 MB", "2026.10.11549", "日本の首都は東京です。", "3 min 33 s", "9 min 23 s",
         "5.25 GB", "8.20 GB", "bcc81830d10c", "Q4_1", "pieces: 1000", "apache-2.0",
     ):  # fmt: skip
         assert said in text
 
 
-def test_page_is_whole_and_loads_nothing(make_run: Any) -> None:
-    text, page = _page(make_run())
+def test_page_is_whole_and_loads_nothing(finished: Path) -> None:
+    text = (finished / "index.html").read_text(encoding="utf-8")
+    page = _Page(text)
     assert page.open == []
     assert [load for load in page.loads if not load.startswith("#")] == []
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
@@ -143,14 +149,13 @@ def test_page_is_whole_and_loads_nothing(make_run: Any) -> None:
     assert {load.removeprefix("#") for load in page.loads} <= set(page.ids)
 
 
-def test_words_of_users_and_models_stay_words(make_run: Any) -> None:
-    paths = build_report(make_run())
-    page = paths.page.read_text(encoding="utf-8")
+def test_words_of_users_and_models_stay_words(finished: Path) -> None:
+    page = (finished / "index.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert" in page
     assert "<script" not in page
     assert "東京です。&lt;i&gt;" in page
     assert "<li>&lt;b&gt;</li>" in page
-    assert "<script" not in paths.card.read_text(encoding="utf-8")
+    assert "<script" not in (finished / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("until", ["init", "extend", "upcycle", "verify", "sft", "evaluate"])
@@ -181,10 +186,8 @@ def test_certificate_that_says_no_is_shown_as_such(make_run: Any) -> None:
     assert "✗ not the same function" in _terminal(run_dir)
 
 
-def test_summary_has_before_extension_and_end(make_run: Any) -> None:
-    run_dir = make_run()
-    build_report(run_dir)
-    text = _terminal(run_dir)
+def test_summary_has_before_extension_and_end(finished: Path) -> None:
+    text = _terminal(finished)
     lines = {line.split("  ")[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
     assert "2.313 2.654 +14.8 % 1.839 −20.5 %" in lines["Japanese bits per byte ↓"]
     assert "1.130 1.130 ±0.0 % 1.169 +3.4 %" in lines["English bits per byte ↓"]
@@ -195,14 +198,8 @@ def test_summary_has_before_extension_and_end(make_run: Any) -> None:
     assert "9 min 23 s" in lines["time"]
     flat = text.replace("\n", "").replace(" ", "")
     for path in ("index.html", "06-sft", "08-export/model.q8_0.gguf"):
-        assert f"{run_dir}/{path}".replace(" ", "") in flat
-    assert f"moyaichat{run_dir}/08-export/model.q8_0.gguf" in flat
-
-
-def test_report_is_the_same_each_time(make_run: Any) -> None:
-    run_dir = make_run()
-    first = build_report(run_dir).page.read_bytes()
-    assert build_report(run_dir).page.read_bytes() == first
+        assert f"{finished}/{path}".replace(" ", "") in flat
+    assert f"moyaichat{finished}/08-export/model.q8_0.gguf" in flat
 
 
 def test_empty_directory_is_no_run(tmp_path: Path) -> None:

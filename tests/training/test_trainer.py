@@ -14,7 +14,7 @@ from moyai.recipe.settings import PretrainSettings, SftSettings
 from moyai.training.optimizer import freeze
 from moyai.training.pretrain import pretrain_rows
 from moyai.training.sft import TokenizedConversation, sft_rows
-from moyai.training.trainer import train
+from moyai.training.trainer import tokens_done, train
 from tiny import tiny_model
 
 
@@ -38,6 +38,7 @@ def run(work_dir: Path, chosen: PretrainSettings, *, family: str = "mixtral", nu
     forest_model = ForestModel(model, precision=torch.float32, num_base_rows=num_base_rows)
     freeze(forest_model, chosen)
     rows = pretrain_rows(documents(), chosen)
+    tokens_done(work_dir, work_dir.with_suffix(".jsonl"))
     with SilentProgress().bar("train", total=1, unit="tokens") as bar:
         train(forest_model, rows, chosen, work_dir=work_dir, log_path=work_dir.with_suffix(".jsonl"), bar=bar)
     return forest_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,22 +37,19 @@ def chat(
 
     cache_dir, progress = session_of(context).cache_dir, make_progress()
     path = gguf_for(resolve_model(source, cache_dir, progress), cache_dir, progress)
+    settings: Any = {
+        "system": system,
+        "write": _write,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+    }
     with LlamaCpp(path) as loaded:
         if prompt is not None:
-            answer_once(
-                loaded, prompt, system=system, write=_write, max_tokens=max_tokens, temperature=temperature
-            )
+            answer_once(loaded, prompt, **settings)
             return
         # the prompt sign belongs to the person at the keyboard, not to what is piped in
         lines = typed_lines() if sys.stdin.isatty() else sys.stdin
-        chat_loop(
-            loaded,
-            system=system,
-            input_lines=lines,
-            write=_write,
-            max_tokens=max_tokens,
-            temperature=temperature,
-        )
+        chat_loop(loaded, input_lines=lines, **settings)
 
 
 def _write(text: str) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from moyai.errors import InputFileError, RecipeError
 from moyai.recipe.architecture import Architecture
-from moyai.recipe.recipe import Card, Recipe
+from moyai.recipe.recipe import Card, Recipe, StageProblems
 from moyai.recipe.settings import STAGE_SETTINGS
 
 _SHIPPED = resources.files("moyai") / "recipe" / "shipped"
@@ -212,7 +212,13 @@ def _override(data: dict[str, Any], text: str, where: str) -> None:
 
 
 def _recipe_error(error: ValidationError, where: str) -> RecipeError:
-    problems = [_problem(dict(item)) for item in error.errors()]
+    problems = []
+    for item in error.errors():
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, StageProblems):
+            problems.extend(_problem({**found, "loc": (name, *found["loc"])}) for name, found in cause.problems)
+        else:
+            problems.append(_problem(dict(item)))
     return RecipeError(f"{where}: " + "; ".join(problems), hint="`moyai recipes --schema` prints every key")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moyai.recipe.architecture import Architecture
 from moyai.recipe.settings import STAGE_SETTINGS, EvaluateSettings, InitSettings, StageSettings, VerifySettings
@@ -37,6 +37,14 @@ class Step:
     inputs: tuple[str, ...]
 
 
+class StageProblems(ValueError):
+    """What is wrong with the settings of stages: (name of the stage, pydantic's description) each."""
+
+    def __init__(self, problems: list[tuple[str, dict[str, Any]]]) -> None:
+        super().__init__(f"{len(problems)} settings are wrong")
+        self.problems = problems
+
+
 class Recipe(BaseModel):
     """A recipe as written, checked."""
 
@@ -57,7 +65,15 @@ class Recipe(BaseModel):
     def _typed_stages(cls, value: Any) -> Any:
         if not isinstance(value, list):
             raise ValueError("stages is a list of one-key mappings, such as `- extend: {pieces: 1000}`")
-        return tuple(_typed_stage(item) for item in value)
+        typed, problems = [], []
+        for item in value:
+            try:
+                typed.append(_typed_stage(item))
+            except StageProblems as error:
+                problems.extend(error.problems)
+        if problems:
+            raise StageProblems(problems)
+        return tuple(typed)
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
@@ -82,7 +98,12 @@ def _typed_stage(item: Any) -> tuple[str, StageSettings]:
     if kind not in STAGE_SETTINGS or kind == "init":
         known = ", ".join(name for name in STAGE_SETTINGS if name != "init")
         raise ValueError(f"there is no stage {kind!r}; the stages are {known}")
-    return kind, STAGE_SETTINGS[kind].model_validate(settings or {})
+    try:
+        return kind, STAGE_SETTINGS[kind].model_validate(settings or {})
+    except ValidationError as error:
+        name = (settings.get("name") if isinstance(settings, dict) else None) or kind
+        # told again with the stage's name in front, and together with the other stages' problems
+        raise StageProblems([(name, dict(problem)) for problem in error.errors()]) from None
 
 
 def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report.front_matter import front_matter
 from moyai.report.lineage import RECIPE_NAME, RunReport, StageReport
 from moyai.report.number_format import format_change, format_interval, format_share, format_small
-from moyai.report.scores import LANGUAGES, Measured, Quiz, score_rows
+from moyai.report.scores import Measured, Quiz, score_rows
 from moyai.report.statements import headline, limitations, score_notes
-from moyai.report.wording import LANGUAGE_NAMES, key_figure, kind_name
+from moyai.report.wording import key_figure, kind_name, language_name
 
 _STARTER_LICENCE = "CC0-1.0"
 
@@ -42,9 +42,7 @@ def _opening(report: RunReport) -> list[str]:
         lines += [f"> This run is not finished: {names} to do.", ""]
     final = report.final
     if final:
-        lines.append(
-            f"A {_shape(report)} made with moyai from {_base(report)}."
-        )
+        lines.append(f"A {_shape(report)} made with moyai from {_base(report)}.")
     return lines
 
 
@@ -76,7 +74,7 @@ def _results(report: RunReport) -> list[str]:
     rows = score_rows(report.scores)
     if not rows:
         return []
-    words = [LANGUAGE_NAMES[language] for language in LANGUAGES]
+    words = [language_name(language) for language in report.languages]
     bits = [f"{word.ja} bits/byte ({word.en}) ↓" for word in words]
     pieces = [f"{word.ja} 文字/トークン ({word.en} chars/token) ↑" for word in words]
     lines = [
@@ -86,13 +84,14 @@ def _results(report: RunReport) -> list[str]:
     ]
     for row in rows:
         cells = [row.name]
-        cells += [_measured(row.bits_per_byte.get(language), 3) for language in LANGUAGES]
-        cells += [_measured(row.characters_per_token.get(language), 2) for language in LANGUAGES]
+        cells += [_measured(row.bits_per_byte.get(language), 3) for language in report.languages]
+        cells += [_measured(row.characters_per_token.get(language), 2) for language in report.languages]
         cells.append(_quiz(row.quiz))
         lines.append(_table_line(cells))
     numbers = next((model.num_documents for model in report.scores if model.num_documents), {})
-    texts = ", ".join(f"{count} {LANGUAGE_NAMES[language].en}" for language, count in numbers.items())
-    lines += ["", f"Suite `{report.suite}`; changes are against `{rows[0].name}`"]
+    texts = ", ".join(f"{count} {language_name(language).en}" for language, count in numbers.items())
+    assert report.suite is not None
+    lines += ["", f"Suite `{report.suite.suite}`; changes are against `{rows[0].name}`"]
     lines[-1] += f"; bits per byte over {texts} texts." if texts else "."
     return [*lines, "", *(f"- {_plain(note.en or note.ja)}" for note in score_notes(report))]
 
@@ -213,7 +212,14 @@ def _reproduce(report: RunReport) -> list[str]:
     last: StageReport = report.stages[-1]
     lines = ["## 再現 Reproduce", ""]
     if report.recipe_text:
-        lines += [f"With moyai {last.record.moyai}:", "", "```sh", f"moyai run {RECIPE_NAME} --out again", "```", ""]
+        lines += [
+            f"With moyai {last.record.moyai}:",
+            "",
+            "```sh",
+            f"moyai run {RECIPE_NAME} --out again",
+            "```",
+            "",
+        ]
     for title, field in (("Versions", "versions"), ("Machine", "machine")):
         facts = ", ".join(f"{key} {' / '.join(values)}" for key, values in report.facts(field).items())
         lines += [f"- {title}: {_plain(facts)}"] if facts else []

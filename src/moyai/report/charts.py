@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from moyai.report.lineage import StageReport
 from moyai.report.scores import ModelScores
 from moyai.report.training_log import smoothed
-from moyai.report.wording import LANGUAGE_NAMES, kind_name
+from moyai.report.wording import kind_name, language_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def expert_load_chart(scores: ModelScores) -> str:
         figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
         panels = figure.subplots(num_panels, 1, squeeze=False)[:, 0]
         for panel, (language, load) in zip(panels, load_LE.items(), strict=False):
-            words = LANGUAGE_NAMES[language]
+            words = language_name(language)
             uniform = f"（均等 uniform = {100 / num_experts:.3g}）"
             title = f"{words.ja} {words.en}：トークンの割合 share of tokens, %{uniform}"
             colour = {"ja": _JAPANESE, "en": _ENGLISH}.get(language, _ACCENT)
@@ -88,7 +89,7 @@ def expert_load_chart(scores: ModelScores) -> str:
 
 
 def _draw_loss(panel: Any, stage: StageReport) -> None:
-    tokens = [point.tokens for point in stage.training]
+    tokens = list(accumulate(point.tokens for point in stage.training))
     losses = [point.loss for point in stage.training]
     panel.plot(tokens, losses, color=_ACCENT, alpha=0.35, linewidth=1.0)
     panel.plot(tokens, smoothed(losses), color=_ACCENT, linewidth=2.2)

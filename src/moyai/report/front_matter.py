@@ -5,8 +5,8 @@ from __future__ import annotations
 from huggingface_hub import EvalResult, ModelCardData
 
 from moyai.report.lineage import RunReport
-from moyai.report.scores import LANGUAGES, ModelScores
-from moyai.report.wording import LANGUAGE_NAMES
+from moyai.report.scores import ModelScores
+from moyai.report.wording import language_name
 
 
 def front_matter(report: RunReport) -> str:
@@ -18,30 +18,32 @@ def front_matter(report: RunReport) -> str:
     tags += ["gguf"] if report.release else []
     scores = report.final_scores
     data = ModelCardData(
-        language=list(LANGUAGES),
+        language=list(report.languages),
         license=report.card.license,
         base_model=report.base_repo,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=tags,
         model_name=report.title,
-        eval_results=_eval_results(scores, report.suite) if scores else None,
+        eval_results=(
+            _eval_results(scores, report.suite.suite, report.languages) if scores and report.suite else None
+        ),
     )
     return data.to_yaml(line_break="\n") + "\n"
 
 
-def _eval_results(scores: ModelScores, suite: str) -> list[EvalResult] | None:
+def _eval_results(scores: ModelScores, suite: str, languages: tuple[str, ...]) -> list[EvalResult] | None:
     found = [
         EvalResult(
             task_type="text-generation",
             dataset_type=f"moyai-{suite}-{language}",
-            dataset_name=f"moyai {suite} suite: held-out {LANGUAGE_NAMES[language].en} text",
+            dataset_name=f"moyai {suite} suite: held-out {language_name(language).en} text",
             dataset_split="heldout",
             metric_type="bits_per_byte",
-            metric_name=f"bits per byte ({LANGUAGE_NAMES[language].en}, lower is better)",
+            metric_name=f"bits per byte ({language_name(language).en}, lower is better)",
             metric_value=round(scores.bits_per_byte[language], 4),
         )
-        for language in LANGUAGES
+        for language in languages
         if language in scores.bits_per_byte
     ]
     if scores.quiz:

@@ -14,7 +14,7 @@ from moyai.recipe.recipe import Card, Recipe, Step
 from moyai.recipe.record import Record, records_of_run
 from moyai.recipe.settings import STAGE_SETTINGS, Kind
 from moyai.recipe.sources import HubModel, WheelModel, parse_model
-from moyai.report.scores import ModelScores, SuiteScores, read_scores
+from moyai.report.scores import LANGUAGES, ModelScores, SuiteScores, read_scores
 from moyai.report.training_log import TrainingPoint, read_training_log
 
 RECIPE_NAME = "recipe.yaml"
@@ -147,9 +147,15 @@ class RunReport:
         return next((count for count in counted if count is not None), None)
 
     @property
-    def suite(self) -> str:
-        """Name of the evaluation suite, empty where nothing was evaluated."""
-        return next((stage.scores.suite for stage in self.stages[::-1] if stage.scores), "")
+    def suite(self) -> SuiteScores | None:
+        """The last evaluation."""
+        return next((stage.scores for stage in self.stages[::-1] if stage.scores), None)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Japanese, English, and whatever else was scored."""
+        scored = {language: None for model in self.scores for language in model.bits_per_byte}
+        return tuple(dict.fromkeys(LANGUAGES) | scored)
 
     @property
     def trainings(self) -> tuple[StageReport, ...]:
@@ -177,6 +183,14 @@ class RunReport:
         if self.base and "source" in self.base.results:
             return str(self.base.results["source"])
         return self.recipe.base if self.recipe else ""
+
+    @property
+    def base_sha256(self) -> str:
+        """Hash of what was fetched, empty where nothing was."""
+        if self.base is None:
+            return ""
+        # a wheel is pinned as a whole: its hash, a slash, and the file inside
+        return self.base.record.identity.outside.get(self.base_source, "").partition("/")[0]
 
     @property
     def base_repo(self) -> str | None:

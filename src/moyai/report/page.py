@@ -19,15 +19,41 @@ from moyai.report.number_format import (
     format_small,
 )
 from moyai.report.route import draw_route
-from moyai.report.scores import GUESSING, LANGUAGES, ModelScores, score_rows
+from moyai.report.scores import GUESSING, ModelScores, score_rows
 from moyai.report.statements import final_row, headline, limitations, score_notes
-from moyai.report.wording import LANGUAGE_NAMES, key_figure, kind_name
+from moyai.report.wording import key_figure, kind_name, language_name
 
 PAGE_NAME = "index.html"
 
 
 def render_page(report: RunReport) -> str:
     """The whole text of index.html; sections of which nothing is known are left out."""
+    template = _environment().get_template("page.html.j2")
+    mixture = _last_mixture(report)
+    trained = tuple(stage for stage in report.trainings if stage.training)
+    return template.render(
+        report=report,
+        # our own style sheet and drawings: markup by intent, nothing of the user's is in them
+        style=Markup(_resource("page.css")),
+        headline=headline(report),
+        route=draw_route(report),
+        rows=score_rows(report.scores),
+        final=final_row(report),
+        notes=score_notes(report),
+        limitations=limitations(report),
+        guessing=GUESSING.get(report.suite.suite) if report.suite else None,
+        languages=[(language, language_name(language)) for language in report.languages],
+        trained=trained,
+        loss=Markup(charts.loss_chart(trained)) if trained else "",
+        mixture=mixture,
+        load=Markup(charts.expert_load_chart(mixture)) if mixture else "",
+        key_figure=key_figure,
+        kind_name=kind_name,
+        source_licence=source_licence,
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_resource),
         autoescape=True,
@@ -45,29 +71,7 @@ def render_page(report: RunReport) -> str:
         interval=format_interval,
         small=format_small,
     )
-    template = environment.get_template("page.html.j2")
-    mixture = _last_mixture(report)
-    trained = tuple(stage for stage in report.trainings if stage.training)
-    return template.render(
-        report=report,
-        # our own style sheet and drawings: markup by intent, nothing of the user's is in them
-        style=Markup(_resource("page.css")),
-        headline=headline(report),
-        route=draw_route(report),
-        rows=score_rows(report.scores),
-        final=final_row(report),
-        notes=score_notes(report),
-        limitations=limitations(report),
-        guessing=GUESSING.get(report.suite),
-        languages=[(language, LANGUAGE_NAMES[language]) for language in LANGUAGES],
-        trained=trained,
-        loss=Markup(charts.loss_chart(trained)) if trained else "",
-        mixture=mixture,
-        load=Markup(charts.expert_load_chart(mixture)) if mixture else "",
-        key_figure=key_figure,
-        kind_name=kind_name,
-        source_licence=source_licence,
-    )
+    return environment
 
 
 def _resource(name: str) -> str:

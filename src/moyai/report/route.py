@@ -12,7 +12,7 @@ from moyai.report.wording import Bilingual, KeyFigure, key_figure, kind_name
 _BOX_WIDTH, _BOX_HEIGHT = 170, 136
 _SIDE_HEIGHT, _SIDE_INDENT = 84, 22
 _GAP_X, _GAP_Y, _MARGIN = 32, 22, 3
-_MAX_LETTERS = 25
+_MAX_LETTERS = 23
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moyai.errors import InputFileError
 
 SCORES_NAME = "scores.json"
+
+# The languages of every model card, and the first columns of every table.
 LANGUAGES = ("ja", "en")
 
 # Share of right answers that guessing gives: the starter quiz has five choices in balanced positions.
@@ -59,6 +61,8 @@ class SuiteScores(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     suite: str
+    texts: dict[str, str] = {}
+    """Language -> the corpus file whose held-out documents were read."""
     models: tuple[ModelScores, ...]
 
 

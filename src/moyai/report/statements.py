@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from moyai.report.lineage import RunReport
 from moyai.report.number_format import format_change, format_ratio, format_share
-from moyai.report.scores import GUESSING, LANGUAGES, Change, Measured, ScoreRow, score_rows
-from moyai.report.wording import LANGUAGE_NAMES, Bilingual
+from moyai.report.scores import GUESSING, Change, Measured, ScoreRow, score_rows
+from moyai.report.wording import Bilingual, language_name
 
 _FLOAT_TYPES = {"F32", "F16", "BF16", "F64"}
 # Continued pre-training that taught models of a billion parameters Japanese took more than 10^10 tokens.
@@ -24,7 +24,9 @@ def headline(report: RunReport) -> Bilingual | None:
     row = final_row(report)
     if row is None:
         return None
-    parts = [part for language in LANGUAGES if (part := _bits(language, row.bits_per_byte.get(language)))]
+    parts = [
+        part for language in report.languages if (part := _bits(language, row.bits_per_byte.get(language)))
+    ]
     pieces = row.characters_per_token.get("ja")
     if pieces and pieces.change:
         times = format_ratio(pieces.change)
@@ -37,7 +39,7 @@ def headline(report: RunReport) -> Bilingual | None:
 def _bits(language: str, measured: Measured | None) -> Bilingual | None:
     if measured is None or measured.change is None:
         return None
-    name, change = LANGUAGE_NAMES[language], measured.change
+    name, change = language_name(language), measured.change
     figures = f"{change.before:.3f}\u00a0→\u00a0{change.after:.3f}"
     return Bilingual(
         f"{name.ja} bits/byte {figures}（{format_change(change)}、{_VERDICTS[change.verdict]}）",
@@ -49,7 +51,7 @@ def score_notes(report: RunReport) -> list[Bilingual]:
     """What must stand beside every score: the state of the base weights, guessing, what became worse."""
     notes = [note for note in (_quantized(report), _quiz(report), _same_collection(report)) if note]
     row = final_row(report)
-    for language in LANGUAGES:
+    for language in report.languages:
         measured = row.bits_per_byte.get(language) if row else None
         if measured and measured.change and measured.change.verdict == "worse":
             notes.append(_became_worse(language, measured.change))
@@ -74,7 +76,7 @@ def _quiz(report: RunReport) -> Bilingual | None:
     final, base = report.final_scores, report.scores[0].quiz if report.scores else None
     if final is None or final.quiz is None:
         return None
-    guess = GUESSING.get(report.suite)
+    guess = GUESSING.get(report.suite.suite) if report.suite else None
     if guess is not None and final.quiz.holds(guess):
         return _no_better_than(guess)
     if base is None or base == final.quiz or not base.overlaps(final.quiz):
@@ -93,19 +95,19 @@ def _no_better_than(guess: float) -> Bilingual:
 
 
 def _same_collection(report: RunReport) -> Bilingual | None:
-    sources = {name for stage in report.trainings for name in stage.results["sources"]}
-    if report.suite != "starter" or not any(name.startswith("starter:") for name in sources):
+    trained = {name for stage in report.trainings for name in stage.results["sources"]}
+    if report.suite is None or trained.isdisjoint(report.suite.texts.values()):
         return None
     return Bilingual(
-        "評価文は学習に使っていませんが、学習文と同じ小さな文集から取ったものです。"
+        "評価文は学習に使っていませんが、学習文と同じ文集から取ったものです。"
         "bits/byte の改善には、文体への慣れも含まれます。",
-        "The test text was not trained on, but it comes from the same small collection as the training text: "
+        "The test text was not trained on, but it comes from the same collection as the training text: "
         "part of any gain in bits per byte is familiarity with its style.",
     )
 
 
 def _became_worse(language: str, change: Change) -> Bilingual:
-    name, figure = LANGUAGE_NAMES[language], format_change(change)
+    name, figure = language_name(language), format_change(change)
     return Bilingual(
         f"{name.ja}の bits/byte は元モデルより悪くなりました（{figure}）。",
         f"{name.en} bits per byte became worse than the base's ({figure}).",
@@ -116,7 +118,7 @@ def limitations(report: RunReport) -> list[Bilingual]:
     """What the model is not fit for, as far as the records tell."""
     unsafe = Bilingual(
         "事実の誤り、偏見、不適切な内容を含む文を生成することがあります。安全性は評価も調整もしていません。",
-        "It can state falsehoods and produce biased or harmful text; its safety was neither tuned nor measured.",
+        "It can state falsehoods and produce biased or harmful text; safety was neither tuned nor measured.",
     )
     return [_trained_on(report.num_training_tokens), unsafe] if report.trainings else [unsafe]
 

@@ -13,8 +13,8 @@ from moyai.plan.quantities import format_bytes, format_seconds
 from moyai.report.lineage import RunReport, StageReport, read_run
 from moyai.report.number_format import format_change, format_interval, format_share, format_small
 from moyai.report.page import PAGE_NAME
-from moyai.report.scores import LANGUAGES, Measured, ScoreRow, score_rows
-from moyai.report.wording import LANGUAGE_NAMES
+from moyai.report.scores import Measured, ScoreRow, score_rows
+from moyai.report.wording import language_name
 
 _COLOURS = {"better": "green", "worse": "red", "same": ""}
 
@@ -30,7 +30,7 @@ def summary_table(run_dir: Path) -> RenderableType:
     parts: list[RenderableType] = []
     columns = _columns(report)
     if columns:
-        parts += [_scores(columns), Text()]
+        parts += [_scores(report, columns), Text()]
     parts.append(_facts(report))
     return Group(*parts)
 
@@ -48,17 +48,17 @@ def _columns(report: RunReport) -> list[tuple[str, ScoreRow]]:
     return [(title, rows[name]) for name, title in first_title.items() if name in rows]
 
 
-def _scores(columns: list[tuple[str, ScoreRow]]) -> Table:
+def _scores(report: RunReport, columns: list[tuple[str, ScoreRow]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("")
     for title, row in columns:
         table.add_column(Text.assemble(title, (f" ({row.name})", "dim")), justify="right")
-    for language in LANGUAGES:
+    for language in report.languages:
         cells = [_measured(row.bits_per_byte.get(language), 3) for _, row in columns]
-        table.add_row(f"{LANGUAGE_NAMES[language].en} bits per byte ↓", *cells)
-    for language in LANGUAGES:
+        table.add_row(f"{language_name(language).en} bits per byte ↓", *cells)
+    for language in report.languages:
         cells = [_measured(row.characters_per_token.get(language), 2) for _, row in columns]
-        table.add_row(f"{LANGUAGE_NAMES[language].en} characters per token ↑", *cells)
+        table.add_row(f"{language_name(language).en} characters per token ↑", *cells)
     table.add_row("quiz accuracy (95 % interval) ↑", *(_quiz(row) for _, row in columns))
     return table
 
@@ -109,14 +109,11 @@ def _facts(report: RunReport) -> Table:
     return table
 
 
-def _extension(stage: StageReport) -> str:
+def _extension(stage: StageReport) -> Text:
     """What the extension itself measured, for a run that was never evaluated."""
     found = stage.results.get("characters_per_token", {})
-    return ", ".join(
-        f"{LANGUAGE_NAMES[language].en} {found[language]['before']:.2f} → {found[language]['after']:.2f}"
-        for language in LANGUAGES
-        if language in found
-    )
+    parts = (f"{source} {pair['before']:.2f} → {pair['after']:.2f}" for source, pair in found.items())
+    return Text(", ".join(parts))
 
 
 def _certificate(stage: StageReport) -> Text:

@@ -12,12 +12,12 @@ TRAINING_LOG_NAME = "training_log.jsonl"
 
 
 class TrainingPoint(BaseModel):
-    """One line of `training_log.jsonl`; `tokens` counts from the start of the stage."""
+    """One line of `training_log.jsonl`; `tokens` and `seconds` are those of this step alone."""
 
     model_config = ConfigDict(frozen=True)
 
     step: int
-    tokens: int
+    tokens: float
     loss: float
     balance_loss: float | None = None
     learning_rate: float | None = None

@@ -19,9 +19,9 @@ class Bilingual:
     en: str
 
 
-LANGUAGE_NAMES = {"ja": Bilingual("日本語", "Japanese"), "en": Bilingual("英語", "English")}
+_LANGUAGE_NAMES = {"ja": Bilingual("日本語", "Japanese"), "en": Bilingual("英語", "English")}
 
-KIND_NAMES = {
+_KIND_NAMES = {
     "init": Bilingual("元モデル", "base"),
     "extend": Bilingual("語彙拡張", "extend vocabulary"),
     "upcycle": Bilingual("アップサイクル", "upcycle to experts"),
@@ -41,9 +41,14 @@ class KeyFigure:
     detail: str
 
 
+def language_name(language: str) -> Bilingual:
+    """The words for a language; its code where there are none."""
+    return _LANGUAGE_NAMES.get(language, Bilingual(language, language))
+
+
 def kind_name(kind: str) -> Bilingual:
     """The words for a kind of stage; the kind itself where there are none."""
-    return KIND_NAMES.get(kind, Bilingual("", kind))
+    return _KIND_NAMES.get(kind, Bilingual("", kind))
 
 
 def key_figure(stage: StageReport) -> KeyFigure:
@@ -81,7 +86,7 @@ def _training(results: dict[str, Any]) -> KeyFigure:
 def _verify(results: dict[str, Any]) -> KeyFigure:
     if "same_function" not in results:
         return KeyFigure("", "")
-    verdict = "✓ same function" if results["same_function"] else "✗ not the same function"
+    verdict = "✓ same function" if results["same_function"] else "✗ function differs"
     return KeyFigure(verdict, f"max |Δ logit| {format_small(results['max_abs_logit_difference'])}")
 
 

@@ -18,7 +18,7 @@ from moyai.training.objective import Rows
 from moyai.training.optimizer import freeze
 from moyai.training.precision import keep_large_blocks, pick_device, pick_precision
 from moyai.training.save import write_trained
-from moyai.training.trainer import train
+from moyai.training.trainer import tokens_done, train
 
 LOG_NAME = "training_log.jsonl"
 
@@ -34,7 +34,8 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
     num_trainable = freeze(model, settings)
     log_path = context.out_dir / LOG_NAME
     started = time.monotonic()
-    with context.progress.bar(label, total=rows.num_tokens, unit="tokens") as bar:
+    done = tokens_done(context.resume_dir, log_path)
+    with context.progress.bar(label, total=rows.num_tokens, unit="tokens", done=done) as bar:
         train(model, rows, settings, work_dir=context.resume_dir, log_path=log_path, bar=bar)
     seconds = time.monotonic() - started
     write_trained(model, context.out_dir, context.progress)

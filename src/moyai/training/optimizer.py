@@ -35,7 +35,10 @@ def make_optimizer(model: ForestModel, settings: TrainingSettings) -> torch.opti
     ]
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        # one tensor at a time: the grouped form holds several copies of all gradients
+        return torch.optim.Adafactor(
+            groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False
+        )
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay, fused=True
     )

@@ -172,17 +172,20 @@ def train(
     model: ForestModel, rows: Rows, settings: TrainingSettings, *, work_dir: Path, log_path: Path, bar: Bar
 ) -> None:
     """Train `model` in place on `rows`, going on from the last whole state in `work_dir`."""
-    work_dir.mkdir(parents=True, exist_ok=True)
     state_dir = last_whole_state(work_dir)
-    steps_done = int(state_dir.name.removeprefix("checkpoint-")) if state_dir else 0
-    tokens_done = _trim_log(log_path, steps_done)
-    bar.advance(tokens_done)
     watcher = _Watcher(log_path, bar, settings.save_every_seconds)
     trainer = ForestTrainer(model, rows, settings, work_dir)
     watcher.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # standard output is for data
     trainer.add_callback(watcher)
     trainer.train(resume_from_checkpoint=str(state_dir) if state_dir else None)
+
+
+def tokens_done(work_dir: Path, log_path: Path) -> float:
+    """Tokens that a resumed run need not train on again; forgets the log's lines of steps that will be done again."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    state_dir = last_whole_state(work_dir)
+    return _trim_log(log_path, int(state_dir.name.removeprefix("checkpoint-")) if state_dir else 0)
 
 
 def last_whole_state(work_dir: Path) -> Path | None:
