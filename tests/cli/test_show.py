@@ -1,9 +1,8 @@
 import json
 
+import gguf
 import numpy as np
 import pytest
-
-import gguf
 
 
 def shown(moyai, path):

@@ -6,10 +6,9 @@ import subprocess
 import sys
 import time
 
+import gguf
 import numpy as np
 import pytest
-
-import gguf
 
 BLOCKED = ("torch", "transformers", "accelerate", "xllamacpp")
 BLOCKER = f"""

@@ -2,10 +2,10 @@ import struct
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gguf import GGUFReader
 from moyai.errors import InputFileError
 from moyai.gguf.header import read_header
 

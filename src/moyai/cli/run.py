@@ -43,14 +43,14 @@ def run(
     _tell_plan(loaded, progress)
     out_dir = out or Path("runs") / (f"{loaded.name}-mini" if mini else loaded.name)
 
-    from moyai.report.summary import summary_table
+    from moyai.report import build_report, summary_table
     from moyai.run.runner import run_recipe
 
     run_recipe(
         loaded, out_dir=out_dir, until=until, cache_dir=session_of(context).cache_dir, progress=progress
     )
+    build_report(out_dir)
     print_data(summary_table(out_dir))
-    progress.note(f"everything is in {out_dir}; `moyai report {out_dir}` writes the model card and a page")
 
 
 def check_stage(recipe: Recipe, until: str | None) -> None:

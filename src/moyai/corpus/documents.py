@@ -63,11 +63,12 @@ def read_documents(path: Path) -> Iterator[Document]:
         InputFileError: as `read_rows`, or a row has no text.
     """
     if path.name.endswith(".txt"):
-        text = "".join(_lines(path))
-        yield Document(path.name, text, _split_of(text))
+        whole = "".join(_lines(path))
+        yield Document(path.name, whole, _split_of(whole))
         return
     for number, row in enumerate(read_rows(path), start=1):
-        text, split = row.get("text"), row.get("split")
+        text: Any = row.get("text")
+        split: Any = row.get("split")
         if not isinstance(text, str) or not text:
             raise InputFileError(f"{path} row {number} has no text", hint='each row is an object with a "text"')
         if split not in (None, "train", "heldout"):

@@ -68,7 +68,7 @@ def read_quiz(path: Path, *, split: str) -> list[Question]:
 
 
 def score_quiz(scorer: Scorer, tokenizer: TextTokenizer, questions: Sequence[Question], bar: Bar) -> QuizScore:
-    """Zero-shot: `質問：…\\n回答：` and the choice; the largest summed log-probability wins, the first on a tie."""
+    r"""Zero-shot: `質問：…\\n回答：` and the choice; the largest summed log-probability wins, the first on a tie."""
     trees = []
     for question in questions:
         context = tokenizer.encode(f"質問：{question.question}\n回答：")

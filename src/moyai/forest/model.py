@@ -50,7 +50,7 @@ class SplitEmbedding(nn.Module):
         return (self.base_VD, self.new_VD) if len(self.new_VD) else (self.base_VD,)
 
     def forward(self, ids_BL: torch.Tensor) -> torch.Tensor:
-        """float [B, L, D]."""
+        """Float [B, L, D]."""
         num_base = len(self.base_VD)
         if not len(self.new_VD):
             return functional.embedding(ids_BL, self.base_VD)
@@ -97,4 +97,5 @@ def load_forest_model(checkpoint_dir: Path, *, precision: torch.dtype, device: t
     if getattr(model.config, "num_local_experts", 1) > 1 and device.type == "cpu":
         model.set_experts_implementation("one_by_one")
     num_base_rows = getattr(model.config, "moyai_num_base_rows", None)
-    return ForestModel(model, precision=precision, num_base_rows=num_base_rows).to(device)
+    loaded: ForestModel = ForestModel(model, precision=precision, num_base_rows=num_base_rows).to(device)
+    return loaded

@@ -101,7 +101,7 @@ def _leaves_below(tree: Tree) -> list[int]:
 
 
 def _mask(ancestors: list[set[int]], node_of_token: list[int], total: int) -> torch.Tensor:
-    """bool [L, L]; padding sees only itself, so that its softmax is defined."""
+    """Bool [L, L]; padding sees only itself, so that its softmax is defined."""
     num_nodes, slots = len(ancestors), len(node_of_token)
     sees_NN = torch.zeros(num_nodes, num_nodes, dtype=torch.bool)
     for number, above in enumerate(ancestors):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from gguf import GGUFWriter
 from gguf.constants import (
     GGML_QUANT_SIZES,
     GGML_QUANT_VERSION,
@@ -20,7 +21,6 @@ from gguf.constants import (
 from gguf.quants import quantize
 from numpy.typing import NDArray
 
-from gguf import GGUFWriter
 from moyai.checkpoint.disk import PARTIAL, finish_file, full_disk_told, require_space
 from moyai.checkpoint.dtypes import from_float32, to_float32
 from moyai.checkpoint.layout import check_complete

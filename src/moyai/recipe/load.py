@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from moyai.errors import InputFileError, RecipeError
 from moyai.recipe.architecture import Architecture
-from moyai.recipe.recipe import Card, Recipe, StageProblems
+from moyai.recipe.recipe import Card, Recipe, StageSettingsError
 from moyai.recipe.settings import STAGE_SETTINGS
 
 _SHIPPED = resources.files("moyai") / "recipe" / "shipped"
@@ -91,6 +91,7 @@ def parse_recipe(text: str, *, where: str, overrides: Iterable[str] = (), mini: 
         _merge(data, miniature, where)
     for override in overrides:
         _override(data, override, where)
+    _resolve_sources(data)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -130,6 +131,11 @@ def recipe_schema() -> dict[str, Any]:
         "description": {"type": "string"},
         "base": {"type": "string", "description": Recipe.model_fields["base"].description},
         "architecture": schema(Architecture),
+        "sources": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": Recipe.model_fields["sources"].description,
+        },
         "stages": {"type": "array", "minItems": 1, "items": {"oneOf": stages}},
         "card": schema(Card),
         "mini": {"type": "object", "description": "What to override for the laptop-sized run of the same route."},
@@ -158,7 +164,7 @@ def _read_text(path: Path) -> str:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_RecipeLoader)  # noqa: S506 - a SafeLoader subclass
+        return yaml.load(text, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -192,6 +198,26 @@ def _merge(data: dict[str, Any], changes: Mapping[str, Any], where: str) -> None
             data[key] = value
 
 
+def _resolve_sources(data: dict[str, Any]) -> None:
+    """Put the files of `sources:` in the place of their names in the stages' corpora and texts."""
+    sources = data.get("sources")
+    if not isinstance(sources, dict):
+        return
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, str):
+            return sources.get(value, value)
+        return {sources.get(key, key): share for key, share in value.items()} if isinstance(value, dict) else value
+
+    for item in data.get("stages") or []:
+        for settings in item.values() if isinstance(item, dict) else ():
+            if isinstance(settings, dict):
+                for key in {"corpus", "data", "text"} & set(settings):
+                    settings[key] = resolved(settings[key])
+                if isinstance(settings.get("texts"), dict):
+                    settings["texts"] = {language: resolved(name) for language, name in settings["texts"].items()}
+
+
 def _override(data: dict[str, Any], text: str, where: str) -> None:
     path, equals, value = text.partition("=")
     keys = path.split(".")
@@ -212,10 +238,10 @@ def _override(data: dict[str, Any], text: str, where: str) -> None:
 
 
 def _recipe_error(error: ValidationError, where: str) -> RecipeError:
-    problems = []
+    problems: list[str] = []
     for item in error.errors():
         cause = item.get("ctx", {}).get("error")
-        if isinstance(cause, StageProblems):
+        if isinstance(cause, StageSettingsError):
             problems.extend(_problem({**found, "loc": (name, *found["loc"])}) for name, found in cause.problems)
         else:
             problems.append(_problem(dict(item)))
@@ -236,7 +262,7 @@ def _problem(item: dict[str, Any]) -> str:
 
 def _nearest(item: dict[str, Any]) -> str:
     wrong = str(item["loc"][-1])
-    models = [Recipe, Architecture, Card, *STAGE_SETTINGS.values()]
+    models: list[type[BaseModel]] = [Recipe, Architecture, Card, *STAGE_SETTINGS.values()]
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()} | {"mini"}
     near = difflib.get_close_matches(wrong, keys, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

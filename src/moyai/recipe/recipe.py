@@ -37,7 +37,7 @@ class Step:
     inputs: tuple[str, ...]
 
 
-class StageProblems(ValueError):
+class StageSettingsError(ValueError):
     """What is wrong with the settings of stages: (name of the stage, pydantic's description) each."""
 
     def __init__(self, problems: list[tuple[str, dict[str, Any]]]) -> None:
@@ -57,6 +57,9 @@ class Recipe(BaseModel):
     architecture: Architecture | None = Field(
         default=None, description="Dimensions of the base, so that a plan needs no download; checked when it is fetched."
     )
+    sources: dict[str, str] = Field(
+        default={}, description="Names for corpus files, for use in the stages; --set sources.NAME=FILE changes them all."
+    )
     stages: tuple[tuple[str, StageSettings], ...] = Field(min_length=1)
     card: Card = Card()
 
@@ -69,10 +72,10 @@ class Recipe(BaseModel):
         for item in value:
             try:
                 typed.append(_typed_stage(item))
-            except StageProblems as error:
+            except StageSettingsError as error:
                 problems.extend(error.problems)
         if problems:
-            raise StageProblems(problems)
+            raise StageSettingsError(problems)
         return tuple(typed)
 
     @model_validator(mode="after")
@@ -103,7 +106,7 @@ def _typed_stage(item: Any) -> tuple[str, StageSettings]:
     except ValidationError as error:
         name = (settings.get("name") if isinstance(settings, dict) else None) or kind
         # told again with the stage's name in front, and together with the other stages' problems
-        raise StageProblems([(name, dict(problem)) for problem in error.errors()]) from None
+        raise StageSettingsError([(name, dict(problem)) for problem in error.errors()]) from None
 
 
 def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[str, ...]:

@@ -152,6 +152,7 @@ class EvaluateSettings(StageSettings):
     )
     max_characters: Count = Field(default=2000, description="Only the beginning of each document is scored.")
     of: tuple[str, ...] | None = Field(default=None, description="Names of stages; default: every checkpoint.")
+    max_documents: Count | None = Field(default=None, description="Only the first so many documents of each language.")
     limit: Count | None = Field(default=None, description="Only the first so many documents and questions of each.")
 
     @model_validator(mode="before")

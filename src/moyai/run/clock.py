@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import threading
 import time
@@ -62,7 +61,7 @@ class StageClock:
         }
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(state))
-        os.replace(partial, self.path)
+        partial.replace(self.path)
 
 
 def _reset_peak() -> None:

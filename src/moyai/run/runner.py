@@ -16,8 +16,8 @@ import yaml
 import moyai
 from moyai.errors import DiskSpaceError, RecipeError
 from moyai.progress import Progress
-from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, read_record
 from moyai.recipe.recipe import Recipe, Step
+from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, read_record
 from moyai.run.clock import StageClock
 from moyai.run.lock import lock_directory
 from moyai.stages.contract import RESUME_NAME, Stage, StageContext
@@ -69,7 +69,7 @@ def write_recipe(recipe: Recipe, out_dir: Path) -> None:
     ]
     partial = out_dir / "recipe.yaml.partial"
     partial.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    os.replace(partial, out_dir / "recipe.yaml")
+    partial.replace(out_dir / "recipe.yaml")
 
 
 def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
@@ -171,7 +171,7 @@ def _write_record(partial_dir: Path, record: Record) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, partial_dir / RECORD_NAME)
+    partial.replace(partial_dir / RECORD_NAME)
 
 
 def _publish(partial_dir: Path, stage_dir: Path) -> Record:
@@ -179,7 +179,7 @@ def _publish(partial_dir: Path, stage_dir: Path) -> Record:
     if (partial_dir / RESUME_NAME).exists():
         shutil.rmtree(partial_dir / RESUME_NAME)
     (partial_dir / _IDENTITY_NAME).unlink(missing_ok=True)
-    os.replace(partial_dir, stage_dir)
+    partial_dir.replace(stage_dir)
     return read_record(stage_dir)
 
 

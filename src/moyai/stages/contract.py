@@ -10,7 +10,6 @@ from typing import Any
 from moyai.progress import Progress
 from moyai.recipe.settings import StageSettings
 
-
 RESUME_NAME = "resume"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ def run(settings: EvaluateSettings, context: StageContext) -> dict[str, Any]:
             score = {"name": name, **_score(checkpoint_dir, suite, name, context)}
             partial = part.with_suffix(".partial")
             partial.write_text(json.dumps(score, ensure_ascii=False), encoding="utf-8")
-            os.replace(partial, part)
+            partial.replace(part)
         scores.append(json.loads(part.read_text(encoding="utf-8")))
     named = {
         language: [document.id for document in documents] for language, documents in suite.documents.items()
@@ -71,7 +70,8 @@ def run(settings: EvaluateSettings, context: StageContext) -> dict[str, Any]:
 def _suite(settings: EvaluateSettings) -> _Suite:
     documents = {}
     for language, name in settings.texts.items():
-        held_out = [d for d in read_documents(corpus_file(name)) if d.split == "heldout"][: settings.limit]
+        held_out = [d for d in read_documents(corpus_file(name)) if d.split == "heldout"]
+        held_out = held_out[: settings.max_documents][: settings.limit]
         if not held_out:
             raise UserError(f"{name} has no held-out document", hint='give rows "split": "heldout", or more documents')
         documents[language] = held_out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -52,7 +51,7 @@ class BpeFile:
     @property
     def num_ids(self) -> int:
         """One more than the largest id, added tokens counted."""
-        added = [token["id"] for token in self.data.get("added_tokens", [])]
+        added: list[int] = [token["id"] for token in self.data.get("added_tokens", [])]
         return max([*self.vocab.values(), *added]) + 1
 
     def extended(self, merges: list[tuple[str, str]]) -> BpeFile:
@@ -69,4 +68,4 @@ class BpeFile:
         """Write `tokenizer.json` whole or not at all."""
         partial = checkpoint_dir / "tokenizer.json.partial"
         partial.write_text(json.dumps(self.data, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, checkpoint_dir / "tokenizer.json")
+        partial.replace(checkpoint_dir / "tokenizer.json")
