@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             raise InputFileError(f"{path} line {number} is not JSON: {error.msg}") from None
         if not isinstance(row, dict):
             raise InputFileError(f"{path} line {number} is not a JSON object")
+        if "\\ud" in line.lower():
+            _refuse_half_characters(row, f"{path} line {number}")
         yield row
 
 
@@ -96,6 +99,17 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
         yield Conversation(str(row.get("id", f"{path.name}:{number}")), clean)
 
 
+def _refuse_half_characters(row: dict[str, Any], where: str) -> None:
+    r"""JSON can write half a surrogate pair (`\ud83d` alone), which is no text."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputFileError(
+            f"{where} has half a character, \\u{ord(error.object[error.start]):04x} without its other half",
+            hint="remove it, or write the character whole",
+        ) from None
+
+
 def _split_of(text: str) -> Split:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return "heldout" if int.from_bytes(digest[:8], "big") % _HELDOUT_ONE_IN == 0 else "train"
@@ -114,5 +128,5 @@ def _lines(path: Path) -> Iterator[str]:
             f"{path} line {number} is not UTF-8: byte 0x{error.object[error.start]:02x} at column {error.start + 1}",
             hint="convert the file to UTF-8 first",
         ) from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputFileError(f"{path} is not a whole gzip file: {error}") from None

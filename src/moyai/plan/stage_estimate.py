@@ -207,7 +207,7 @@ def _evaluated_texts(stage: str, settings: EvaluateSettings) -> tuple[list[Corpu
                 measure_corpus(
                     source,
                     "held-out documents",
-                    limit=settings.limit,
+                    limit=min((n for n in (settings.limit, settings.max_documents) if n), default=None),
                     max_characters=settings.max_characters,
                 )
             )

@@ -124,5 +124,7 @@ def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[st
     if isinstance(settings, EvaluateSettings):
         return tuple(checked(wanted) for wanted in settings.of) if settings.of is not None else tuple(checkpoints)
     if isinstance(settings, VerifySettings):
-        return (source, checked(settings.against))
+        if checked(settings.against) == source:
+            raise ValueError(f"stage {name!r} compares {source!r} with itself; let `against` name an earlier stage")
+        return (source, settings.against)
     return (source,)

@@ -38,7 +38,7 @@ class Identity(BaseModel):
 
     def fingerprint(self) -> str:
         """sha256 of the canonical JSON of the identity, 64 hexadecimal digits."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+        return hashlib.sha256(canonical_json(self.model_dump()).encode()).hexdigest()
 
 
 class Record(BaseModel):
@@ -61,7 +61,7 @@ class Record(BaseModel):
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; a value without a stable form raises TypeError.
+    """JSON with sorted keys and no spaces; a value without a stable form raises TypeError, NaN and infinity ValueError.
 
     >>> canonical_json({"b": 1, "a": [True, None]})
     '{"a":[true,null],"b":1}'

@@ -35,7 +35,9 @@ Kind = Literal["checkpoint", "scores", "certificate", "release"]
 class StageSettings(BaseModel):
     """What all stages have: a name of their own and the stage they take their model from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     produces: ClassVar[Kind] = "checkpoint"
 

@@ -81,7 +81,7 @@ def parse_model(text: str) -> ModelSource:
     if text.endswith(".gguf"):
         return GgufModel(Path(text).expanduser())
     path = Path(text).expanduser()
-    if path.is_dir() or text.startswith((".", "/", "~")):
+    if (text and path.is_dir()) or text.startswith((".", "/", "~")):
         return LocalModel(path)
     match = _HUB.fullmatch(text)
     if match is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.corpus.documents import read_documents
+from moyai.errors import UserError
 from moyai.recipe.settings import PretrainSettings
 from moyai.recipe.sources import corpus_file
 from moyai.stages.contract import StageContext
@@ -28,6 +29,8 @@ def run(settings: PretrainSettings, context: StageContext) -> dict[str, Any]:
     documents = {}
     for name in settings.corpus:
         texts = [d.text for d in read_documents(corpus_file(name)) if d.split == "train"]
+        if not texts:
+            raise UserError(f"{name} has no training document", hint='give rows "split": "train", or more documents')
         documents[name] = [
             [tokenizer.document_start, *ids, tokenizer.document_end] for ids in tokenizer.encode_batch(texts)
         ]

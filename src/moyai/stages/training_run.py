@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from moyai.checkpoint.config import copy_tokenizer_files, write_config
-from moyai.forest.model import load_forest_model
+from moyai.checkpoint.disk import require_space
+from moyai.forest.model import ForestModel, load_forest_model
 from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import TrainingSettings
 from moyai.stages.contract import StageContext
@@ -32,6 +33,7 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
     torch.manual_seed(settings.seed)
     model = load_forest_model(parent_dir, precision=precision, device=device)
     num_trainable = freeze(model, settings)
+    require_space(context.out_dir, _disk_bytes(model, num_trainable, settings))
     log_path = context.out_dir / LOG_NAME
     started = time.monotonic()
     done = tokens_done(context.resume_dir, log_path)
@@ -55,6 +57,13 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
         "last_loss": log[-1]["loss"],
         "sources": rows.sources,
     }
+
+
+def _disk_bytes(model: ForestModel, num_trainable: int, settings: TrainingSettings) -> int:
+    """The result, and two saved states at a time: the last whole one and the one being written."""
+    num_states = 2 if settings.optimizer == "adamw" else 0
+    all_values = sum(parameter.numel() for parameter in model.parameters())
+    return 4 * (all_values + 2 * num_trainable * (1 + num_states))
 
 
 def only_parent(context: StageContext) -> Path:

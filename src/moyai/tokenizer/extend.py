@@ -75,9 +75,6 @@ def _words(base: BpeFile, texts: Iterable[str]) -> Counter[tuple[int, ...]]:
     return words
 
 
-    return json.dumps(base.data, ensure_ascii=False)
-
-
 def _train(words: Counter[tuple[int, ...]], vocab_size: int, min_frequency: int) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
