@@ -77,7 +77,7 @@ def test_extend_takes_several_texts(moyai, runner, tmp_path):
     words = ["extend", tmp_path, "out", "--corpus", "starter:ja_text", "--corpus", "starter:en_text"]
     assert moyai(*words, "--pieces", "12").code == 0
     (step,) = runner[0].recipe.steps()[1:]
-    assert step.settings.corpus == {"starter:ja_text": 1.0, "starter:en_text": 1.0}
+    assert step.settings.corpus == ("starter:ja_text", "starter:en_text")
     assert step.settings.pieces == 12
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from moyai.corpus.mixture import Mixture
 
-SOURCES = {name: [[number] * (3 + number % 5) for number in range(start, start + 20)] for name, start in (("a", 0), ("b", 100))}
+SOURCES = {
+    name: [[number] * (3 + number % 5) for number in range(start, start + 20)] for name, start in (("a", 0), ("b", 100))
+}
 
 
 def stream(count: int, shares: dict[str, float], *, seed: int = 0) -> list[tuple[str, list[int]]]:
@@ -28,7 +30,7 @@ def test_every_source_has_its_share_of_the_tokens_at_any_moment(share: float, se
 
 
 def test_shares_are_normalised() -> None:
-    assert stream(100, {"a": 7, "b": 3}) == stream(100, {"a": 0.7, "b": 0.3})
+    assert stream(100, {"a": 6, "b": 2}) == stream(100, {"a": 0.75, "b": 0.25})
 
 
 def test_same_seed_same_stream_and_another_seed_another() -> None:

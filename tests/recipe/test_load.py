@@ -35,7 +35,7 @@ def test_numbers_as_people_write_them() -> None:
     extend, warm_up, _, pretrain = (settings for _, settings in recipe.stages)
     assert (extend.pieces, warm_up.tokens, pretrain.tokens) == (1000, 61_440, 1_500_000)
     assert pretrain.learning_rate == 3e-4
-    assert extend.corpus == {"starter:ja_text": 1.0}, "one file is a mixture of one"
+    assert extend.corpus == ("starter:ja_text",), "one file is a list of one"
 
 
 def test_every_shipped_recipe_and_its_mini_are_sound() -> None:
@@ -92,6 +92,30 @@ def test_overrides_reach_stages_by_name_and_nested_keys() -> None:
     assert recipe.base == "other/model"
 
 
+SOURCES = "sources: {ours: mine.jsonl, talk: chat.jsonl}\n"
+
+
+def test_named_sources_stand_for_their_files_in_every_stage() -> None:
+    stages = (
+        "  - extend: {corpus: ours, pieces: 5}\n"
+        "  - pretrain: {corpus: {ours: 0.7, other.txt: 0.3}, tokens: 10}\n"
+        "  - sft: {data: [talk, other.jsonl]}\n"
+        "  - verify: {against: extend, text: ours}\n"
+        "  - evaluate: {texts: {ja: ours}}\n"
+    )
+    extend, pretrain, sft, verify, evaluate = (settings for _, settings in parse(stages, tail=SOURCES).stages)
+    assert extend.corpus == ("mine.jsonl",)
+    assert pretrain.corpus == {"mine.jsonl": 0.7, "other.txt": 0.3}
+    assert sft.data == ("chat.jsonl", "other.jsonl")
+    assert (verify.text, evaluate.texts) == ("mine.jsonl", {"ja": "mine.jsonl"})
+    changed = parse(stages, "sources.ours=yours.jsonl", tail=SOURCES)
+    assert changed.stages[0][1].corpus == ("yours.jsonl",)
+
+
+def test_sources_that_name_no_file() -> None:
+    assert "'sources.ours' is [1]" in fault("  - pretrain: {corpus: {ours: 1}, tokens: 5}\nsources: {ours: [1]}\n")
+
+
 def test_a_later_override_wins() -> None:
     assert parse(STAGES, "stages.upcycle.experts=8", "stages.upcycle.experts=2").stages[2][1].experts == 2
 
@@ -139,8 +163,9 @@ def test_all_problems_are_told_at_once_and_name_their_stage() -> None:
         ("  extend: {pieces: 5}\n", "stages is a list of one-key mappings"),
         ("  []\n", "stages"),
         ("  - upcycle: {experts: 1, active: 1}\n", "a mixture has at least 2"),
-        ("  - sft: {data: {}}\n", "'sft.data' is {}"),
-        ("  - sft: {data: {a: -1}}\n", "'sft.data.a' is -1"),
+        ("  - sft: {data: []}\n", "'sft.data' is []"),
+        ("  - pretrain: {tokens: 1, corpus: {}}\n", "'pretrain.corpus' is {}"),
+        ("  - pretrain: {tokens: 1, corpus: {a: -1}}\n", "'pretrain.corpus.a' is -1"),
         ("  - sft: {data: a, learning_rate: .inf}\n", "'sft.learning_rate' is inf"),
         ("  - sft: {data: a, router_balance: .nan}\n", "'sft.router_balance' is nan"),
         ("  - sft: {data: a, batch_tokens: 100, row_tokens: 64}\n", "not a multiple of row_tokens"),

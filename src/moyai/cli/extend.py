@@ -29,6 +29,6 @@ def extend(
     from moyai.cli.session import session_of
     from moyai.cli.single_stage import run_single_stage, single_stage_recipe
 
-    recipe = single_stage_recipe("extend", model, {"corpus": dict.fromkeys(corpus, 1.0), "pieces": pieces})
+    recipe = single_stage_recipe("extend", model, {"corpus": list(corpus), "pieces": pieces})
     run_single_stage(recipe, out, session_of(context).cache_dir)
     print(out)

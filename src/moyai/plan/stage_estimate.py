@@ -123,7 +123,7 @@ def _extend(step: Step, inputs: Inputs) -> Estimate:
         new_rows=model.new_rows + vocab_size - old,
         extended=True,
     )
-    sources, warnings = sources_used(step.name, settings.corpus, "train documents", model.rates)
+    sources, warnings = sources_used(step.name, dict.fromkeys(settings.corpus, 1.0), "train documents", model.rates)
     embedding = max(group.rows * group.columns for group in weight_groups(after.architecture))
     return Estimate(
         after,
@@ -160,7 +160,7 @@ def _pretrain(step: Step, inputs: Inputs) -> Estimate:
 
 def _sft(step: Step, inputs: Inputs) -> Estimate:
     settings, (model,) = _typed(step, SftSettings), inputs.values()
-    sources, warnings = sources_used(step.name, settings.data, "conversations", model.rates)
+    sources, warnings = sources_used(step.name, dict.fromkeys(settings.data, 1.0), "conversations", model.rates)
     sources = tuple(
         replace(use, tokens=round(use.source_tokens * settings.epochs), epochs=settings.epochs)
         for use in sources

@@ -107,7 +107,7 @@ def recipe_schema() -> dict[str, Any]:
         definitions.update(made.pop("$defs", {}))
         return made
 
-    # `corpus: FILE` is short for `corpus: {FILE: 1.0}`, which pydantic's own schema cannot know.
+    # `corpus: FILE` is short for a mixture or a list of one, which pydantic's own schema cannot know.
     shorthand = {"corpus", "data"}
     stages = []
     for kind, model in STAGE_SETTINGS.items():
@@ -200,13 +200,15 @@ def _merge(data: dict[str, Any], changes: Mapping[str, Any], where: str) -> None
 
 def _resolve_sources(data: dict[str, Any]) -> None:
     """Put the files of `sources:` in the place of their names in the stages' corpora and texts."""
-    sources = data.get("sources")
-    if not isinstance(sources, dict):
+    if not isinstance(data.get("sources"), dict):
         return
+    sources = {name: file for name, file in data["sources"].items() if isinstance(file, str)}
 
     def resolved(value: Any) -> Any:
         if isinstance(value, str):
             return sources.get(value, value)
+        if isinstance(value, list):
+            return [sources.get(name, name) if isinstance(name, str) else name for name in value]
         return {sources.get(key, key): share for key, share in value.items()} if isinstance(value, dict) else value
 
     for item in data.get("stages") or []:

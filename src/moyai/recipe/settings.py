@@ -25,8 +25,13 @@ def _mixture(value: Any) -> Any:
     return {value: 1.0} if isinstance(value, str) else value
 
 
+def _sources(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 Count = Annotated[PositiveInt, BeforeValidator(_whole)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Sources = Annotated[tuple[str, ...], BeforeValidator(_sources), Field(min_length=1)]
 Mixture = Annotated[dict[str, PositiveFloat], BeforeValidator(_mixture), Field(min_length=1)]
 
 Kind = Literal["checkpoint", "scores", "certificate", "release"]
@@ -56,7 +61,7 @@ class InitSettings(StageSettings):
 class ExtendSettings(StageSettings):
     """Learn new vocabulary pieces on top of the base tokenizer and give them embedding rows."""
 
-    corpus: Mixture = Field(description="Where the pieces are learnt: {file or starter:NAME: weight}.")
+    corpus: Sources = Field(description="Where the pieces are learnt: a file or starter:NAME, or a list of them.")
     pieces: Count = Field(description="How many new pieces, exactly.")
     min_frequency: Count = Field(default=2, description="A pair seen less often is not merged.")
     init: Literal["mean", "last"] = Field(
@@ -127,7 +132,7 @@ class PretrainSettings(TrainingSettings):
 class SftSettings(TrainingSettings):
     """Supervised fine-tuning on conversations; only the assistant's words are learnt."""
 
-    data: Mixture
+    data: Sources = Field(description="Conversations: a file or starter:NAME, or a list of them.")
     epochs: PositiveFloat = 1.0
 
 

@@ -6,9 +6,11 @@ import json
 import resource
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _CLOCK_NAME = ".moyai-clock.json"
+_PARTIAL_NAME = f"{_CLOCK_NAME}.partial"
 _BEAT_SECONDS = 5.0
 
 
@@ -39,10 +41,6 @@ class StageClock:
         """Largest resident memory of the process while the stage ran."""
         return max(self.peak_before, _peak_bytes())
 
-    def forget(self) -> None:
-        """Remove the file: the record has the numbers now."""
-        self.path.unlink(missing_ok=True)
-
     def pause(self) -> None:
         """Stop beating, keep the file."""
         self._stop.set()
@@ -50,7 +48,8 @@ class StageClock:
 
     def _run(self) -> None:
         while not self._stop.wait(_BEAT_SECONDS):
-            self._beat()
+            with suppress(OSError):  # a full disk is told by the stage; a lost beat costs a few seconds of the count
+                self._beat()
 
     def _beat(self) -> None:
         state = {
@@ -59,9 +58,15 @@ class StageClock:
             "parts": self.parts,
             "started": self.started_at,
         }
-        partial = self.path.with_suffix(".partial")
+        partial = self.path.with_name(_PARTIAL_NAME)
         partial.write_text(json.dumps(state))
         partial.replace(self.path)
+
+
+def forget_clock(stage_dir: Path) -> None:
+    """Remove what the clock wrote: the record has the numbers now."""
+    for name in (_CLOCK_NAME, _PARTIAL_NAME):
+        (stage_dir / name).unlink(missing_ok=True)
 
 
 def _reset_peak() -> None:

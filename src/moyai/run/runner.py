@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
+import math
 import os
 import platform
 import shutil
@@ -14,11 +14,13 @@ from pathlib import Path
 import yaml
 
 import moyai
-from moyai.errors import DiskSpaceError, RecipeError
+from moyai.checkpoint.disk import full_disk_told
+from moyai.errors import RecipeError
 from moyai.progress import Progress
+from moyai.recipe.architecture import read_architecture
 from moyai.recipe.recipe import Recipe, Step
 from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, read_record
-from moyai.run.clock import StageClock
+from moyai.run.clock import StageClock, forget_clock
 from moyai.run.lock import lock_directory
 from moyai.stages.contract import RESUME_NAME, Stage, StageContext
 from moyai.stages.table import STAGES
@@ -47,17 +49,21 @@ def run_steps(
 ) -> list[tuple[Path, Record]]:
     """Run the recipe's steps into `out_dir`, which the caller holds; returns each artifact with its record."""
     steps = _steps_until(recipe, until)
+    _remove_stale(out_dir, {f"{number:02d}-{step.name}" for number, step in enumerate(recipe.steps())}, progress)
     finished: dict[str, tuple[Path, Record]] = {}
     for number, step in enumerate(steps):
         stage_dir = out_dir / f"{number:02d}-{step.name}"
         identity = _identity(step, STAGES[step.kind], finished, cache_dir)
-        record = _finished(stage_dir, identity)
+        record = _finished(stage_dir, identity, progress)
         if record is None:
             inputs = {name: finished[name][0] for name in step.inputs}
-            record = _run_step(step, stage_dir, identity, inputs, cache_dir, progress)
+            with full_disk_told(out_dir, f"stage {step.name} worked"):
+                record = _run_step(step, stage_dir, identity, inputs, cache_dir, progress)
         else:
             progress.note(f"{step.name}: done before ({record.seconds:.0f} s)")
         finished[step.name] = (stage_dir, record)
+        if step.kind == "init":
+            _check_architecture(recipe, stage_dir)
     return list(finished.values())
 
 
@@ -82,6 +88,33 @@ def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
     return steps[: names.index(until) + 1]
 
 
+def _remove_stale(out_dir: Path, wanted: set[str], progress: Progress) -> None:
+    """Remove stages that an earlier form of the recipe left under numbers or names that it no longer has."""
+    for stage_dir in sorted(out_dir.glob("[0-9][0-9]-*")):
+        ours = any((stage_dir / mark).exists() for mark in (RECORD_NAME, _IDENTITY_NAME))
+        if ours and stage_dir.name.removesuffix(".partial") not in wanted:
+            progress.note(f"{stage_dir.name}: the recipe has it no longer, so it is removed")
+            _remove(stage_dir)
+
+
+def _check_architecture(recipe: Recipe, base_dir: Path) -> None:
+    """A recipe that states its base's dimensions is planned by them, so they must be true."""
+    if recipe.architecture is None:
+        return
+    stated, found = recipe.architecture.model_dump(), read_architecture(base_dir).model_dump()
+    wrong = [f"{key} is {found[key]}, not {stated[key]}" for key in found if not _same(found[key], stated[key])]
+    if wrong:
+        raise RecipeError(
+            f"recipe {recipe.name} states another architecture than its base has: {'; '.join(wrong)}",
+            hint="correct `architecture:` in the recipe",
+        )
+
+
+def _same(first: object, second: object) -> bool:
+    both_real = isinstance(first, float) and isinstance(second, float)
+    return math.isclose(first, second, rel_tol=1e-6) if both_real else first == second  # type: ignore[arg-type]
+
+
 def _identity(
     step: Step, stage: Stage, finished: dict[str, tuple[Path, Record]], cache_dir: Path
 ) -> Identity:
@@ -94,15 +127,23 @@ def _identity(
     )
 
 
-def _finished(stage_dir: Path, identity: Identity) -> Record | None:
-    """The record of a finished stage, if it is of this very identity; another one's result is removed."""
-    if not (stage_dir / RECORD_NAME).exists():
-        return None
-    record = read_record(stage_dir)
-    if record.fingerprint == identity.fingerprint():
-        return record
-    shutil.rmtree(stage_dir)
+def _finished(stage_dir: Path, identity: Identity, progress: Progress) -> Record | None:
+    """The record of a finished stage, if it is of this very identity; anything else of that name is removed."""
+    if (stage_dir / RECORD_NAME).exists():
+        record = read_record(stage_dir)
+        if record.fingerprint == identity.fingerprint():
+            return record
+        progress.note(f"{record.name}: its settings or inputs have changed, so it is made anew")
+    if stage_dir.exists():
+        _remove(stage_dir)
     return None
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, its marks first: what a kill leaves of it then counts for nothing."""
+    for mark in (RECORD_NAME, _IDENTITY_NAME):
+        (directory / mark).unlink(missing_ok=True)
+    shutil.rmtree(directory)
 
 
 def _run_step(
@@ -116,12 +157,6 @@ def _run_step(
     context = StageContext(partial_dir, inputs, cache_dir, progress)
     try:
         results = STAGES[step.kind].run(step.settings, context)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskSpaceError(
-                f"the disk of {stage_dir.parent} is full", hint="free some space and run again; it goes on from here"
-            ) from None
-        raise
     finally:
         clock.pause()
     gc.collect()
@@ -139,7 +174,6 @@ def _run_step(
         resumed=clock.parts - 1,
     )
     _write_record(partial_dir, record)
-    clock.forget()
     _publish(partial_dir, stage_dir)
     progress.note(f"{step.name}: done in {record.seconds:.0f} s, at most {record.peak_bytes / 1e9:.1f} GB of memory")
     return record
@@ -150,7 +184,7 @@ def _partial(stage_dir: Path, identity: Identity) -> Path:
     partial_dir = stage_dir.with_name(stage_dir.name + ".partial")
     mark = partial_dir / _IDENTITY_NAME
     if partial_dir.exists() and _identity_of(partial_dir) != identity.fingerprint():
-        shutil.rmtree(partial_dir)
+        _remove(partial_dir)
     if not partial_dir.exists():
         partial_dir.mkdir(parents=True)
         mark.write_text(identity.fingerprint())
@@ -178,6 +212,7 @@ def _publish(partial_dir: Path, stage_dir: Path) -> Record:
     """Give a stage whose record is written its final name."""
     if (partial_dir / RESUME_NAME).exists():
         shutil.rmtree(partial_dir / RESUME_NAME)
+    forget_clock(partial_dir)
     (partial_dir / _IDENTITY_NAME).unlink(missing_ok=True)
     partial_dir.replace(stage_dir)
     return read_record(stage_dir)

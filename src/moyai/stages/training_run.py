@@ -62,7 +62,7 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
 def _disk_bytes(model: ForestModel, num_trainable: int, settings: TrainingSettings) -> int:
     """The result, and two saved states at a time: the last whole one and the one being written."""
     num_states = 2 if settings.optimizer == "adamw" else 0
-    all_values = sum(parameter.numel() for parameter in model.parameters())
+    all_values: int = sum(parameter.numel() for parameter in model.parameters())
     return 4 * (all_values + 2 * num_trainable * (1 + num_states))
 
 

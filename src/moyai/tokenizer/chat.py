@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -17,15 +19,24 @@ def render(tokenizer: TextTokenizer, messages: Sequence[Mapping[str, str]], *, f
     Raises:
         InputFileError: the template cannot be rendered; it runs in jinja's sandbox.
     """
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    # As transformers sets it up, so that a template finds here what it was written for.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
+    def tojson(value: Any, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
     environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = tojson
     try:
         template = environment.from_string(tokenizer.chat_template)
-        return template.render(messages=messages, add_generation_prompt=for_answer, **tokenizer.special_texts)
+        return template.render(
+            messages=messages, add_generation_prompt=for_answer, tools=None, documents=None, **tokenizer.special_texts
+        )
     except TemplateError as error:
         raise InputFileError(f"the chat template of {tokenizer.checkpoint_dir} fails: {error}") from None
 

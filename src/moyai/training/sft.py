@@ -42,8 +42,6 @@ def sft_rows(conversations: Mapping[str, Sequence[TokenizedConversation]], setti
     order = order[: round(settings.epochs * len(pool))]
     trees: list[Tree] = [sequence_tree(conversation.ids, conversation.weights) for _, conversation in order]
     rows = list(pack_whole(trees, row_tokens=settings.row_tokens))
-    rows_per_step = settings.batch_tokens // settings.row_tokens
-    rows = rows[: len(rows) // rows_per_step * rows_per_step] or rows
     sources = {}
     for name, source in conversations.items():
         used = [conversation for used_name, conversation in order if used_name == name]
