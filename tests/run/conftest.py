@@ -11,6 +11,7 @@ import pytest
 from moyai.progress import SilentProgress
 from moyai.recipe.load import parse_recipe
 from moyai.recipe.record import Record
+from moyai.run import runner
 from moyai.run.runner import run_recipe
 from moyai.stages.contract import Stage, StageContext
 from moyai.stages.table import STAGES
@@ -69,7 +70,7 @@ class StandIns:
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     made = StandIns(tmp_path / "run")
-    monkeypatch.setattr("gc.collect", lambda: 0)  # slow beside torch, and nothing here is large
+    monkeypatch.setattr(runner, "give_back_freed_memory", lambda: None)  # slow, and nothing here is large
     for kind in list(STAGES):
         monkeypatch.setitem(STAGES, kind, made.stage(kind))
     return made

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from moyai.errors import DiskSpaceError
 from moyai.forest.model import ForestModel
 from moyai.progress import SilentProgress
 from moyai.recipe.settings import PretrainSettings, SftSettings
@@ -102,6 +104,21 @@ def test_a_run_cut_short_ends_like_an_undisturbed_one(
     assert [line["loss"] for line in log(tmp_path / "cut")] == losses
     for name, parameter in parameters(whole).items():
         assert torch.equal(parameter, parameters(resumed)[name]), name
+
+
+def test_a_state_that_the_disk_cannot_hold_is_told_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(save_every_seconds=1e-9)
+    weights = sum(parameter.nbytes for parameter in tiny_model("mixtral").parameters())
+    full = shutil.disk_usage(tmp_path)._replace(free=2 * weights)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: full)
+        with pytest.raises(DiskSpaceError, match="free"):
+            run(tmp_path / "full", chosen)
+    assert not list((tmp_path / "full").glob("checkpoint-*"))
+    run(tmp_path / "full", chosen)
+    assert len(log(tmp_path / "full")) == 4
 
 
 def test_only_new_rows_move_and_nothing_else_has_optimiser_state(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from moyai.recipe.recipe import Recipe, Step
 from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, read_record
 from moyai.run.clock import StageClock, forget_clock
 from moyai.run.lock import lock_directory
+from moyai.run.memory import give_back_freed_memory
 from moyai.stages.contract import RESUME_NAME, Stage, StageContext
 from moyai.stages.table import STAGES
 
@@ -159,7 +159,7 @@ def _run_step(
         results = STAGES[step.kind].run(step.settings, context)
     finally:
         clock.pause()
-    gc.collect()
+    give_back_freed_memory()
     record = Record(
         moyai=moyai.__version__,
         name=step.name,

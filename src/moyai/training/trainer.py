@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from moyai.checkpoint.disk import require_space
 from moyai.forest.model import ForestModel
 from moyai.forest.row import Row, pack_row
 from moyai.progress import Bar
@@ -117,6 +118,13 @@ class ForestTrainer(Trainer):
             self.step_metrics[name] = self.step_metrics.get(name, 0.0) + value
         return loss
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Asked beforehand: torch and safetensors tell of a full disk each in words of their own.
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        tensors = [*_trained(self.model).values(), *(value for value in moments if isinstance(value, torch.Tensor))]
+        require_space(Path(self.args.output_dir), sum(tensor.nbytes for tensor in tensors))
+        super()._save_checkpoint(model, trial)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
@@ -160,12 +168,22 @@ class _Watcher(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Mark the state as whole and drop the older ones."""
         saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        os.sync()
+        _to_disk(saved)
         (saved / _WHOLE_MARK).touch()
         for older in Path(args.output_dir).glob("checkpoint-*"):
             if older != saved:
                 shutil.rmtree(older)
         self.last_save = time.monotonic()
+
+
+def _to_disk(directory: Path) -> None:
+    """Return when the files of a directory are on the disk, not only in memory."""
+    for path in [*directory.iterdir(), directory]:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def train(
