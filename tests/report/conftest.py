@@ -24,7 +24,7 @@ stages:
   - extend: {corpus: "starter:ja_text", pieces: 1000}
   - pretrain:
       name: warmup
-      corpus: ["starter:ja_text", "starter:en_text"]
+      corpus: {"starter:ja_text": 0.8, "starter:en_text": 0.2}
       tokens: 60000
       trainable: new-embeddings
   - upcycle: {experts: 4, active: 2}
