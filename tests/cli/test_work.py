@@ -37,7 +37,7 @@ def runner(monkeypatch):
         monkeypatch,
         "moyai.report",
         summary_table=lambda run_dir: f"summary of {run_dir}",
-        build_report=lambda run_dir: reported.append(run_dir),
+        build_report=reported.append,
     )
     return calls
 

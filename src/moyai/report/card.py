@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report.front_matter import front_matter
 from moyai.report.lineage import RECIPE_NAME, RunReport, StageReport
@@ -145,7 +147,7 @@ def _certificates(report: RunReport) -> list[str]:
             f"- `{results['model']}` and `{results['against']}` are {verdict}: largest difference of logits "
             f"{format_small(results['max_abs_logit_difference'])} "
             f"(tolerance {format_small(results['tolerance'])}, largest logit {results['max_abs_logit']:.1f}) "
-            f"over {results['num_tokens']:,} tokens of `{_plain(results['text'])}` in {results['dtype']}."
+            f"over {results['num_tokens']:,} tokens of `{_plain(source_name(results['text']))}` in {results['dtype']}."
         )
     return ["## 同一性の証明 Certificate", "", *lines] if lines else []
 
@@ -192,11 +194,20 @@ def _data(report: RunReport) -> list[str]:
     for stage in report.trainings:
         for source, counts in stage.results["sources"].items():
             lines.append(
-                f"- `{stage.name}`: `{_plain(source)}`, {counts['tokens']:,} tokens "
+                f"- `{stage.name}`: `{_plain(source_name(source))}`, {counts['tokens']:,} tokens "
                 f"of {counts['documents']:,} documents, {counts['epochs']:.2f} epochs, "
                 f"{source_licence(source)}"
             )
     return [*lines, f"- this model: {_plain(report.card.license)}"]
+
+
+def source_name(source: str) -> str:
+    """A source as others may read it: without the directories of this machine.
+
+    >>> source_name("starter:ja_text"), source_name("/home/me/texts/ja.jsonl.gz")
+    ('starter:ja_text', 'ja.jsonl.gz')
+    """
+    return source if source.startswith("starter:") else Path(source).name
 
 
 def source_licence(source: str) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report import charts
-from moyai.report.card import source_licence
+from moyai.report.card import source_licence, source_name
 from moyai.report.lineage import RunReport
 from moyai.report.number_format import (
     format_change,
@@ -50,6 +50,7 @@ def render_page(report: RunReport) -> str:
         key_figure=key_figure,
         kind_name=kind_name,
         source_licence=source_licence,
+        source_name=source_name,
     )
 
 
