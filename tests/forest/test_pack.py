@@ -29,8 +29,9 @@ def test_every_token_but_a_documents_first_is_a_target_once(lengths: list[int], 
     seen = Counter(want.target for row in rows for tree in row for want in tree.wanted)
     firsts = {ids[0] for ids in documents}
     assert not firsts & set(seen)
-    # the stream is a little longer than one epoch, so a token is a target once, or twice at its end
-    assert all(count in (1, 2) for count in seen.values())
+    # every epoch makes each other token a target once; the last epoch may be cut short
+    counts = {seen[token] for token in range(total) if token not in firsts}
+    assert max(counts) - min(counts) <= 1
     assert mixture.use["only"].tokens == len(rows) * row_tokens
 
 
