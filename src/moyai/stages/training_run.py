@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,9 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
     num_trainable = freeze(model, settings)
     require_space(context.out_dir, _disk_bytes(model, num_trainable, settings))
     log_path = context.out_dir / LOG_NAME
-    started = time.monotonic()
     done = tokens_done(context.resume_dir, log_path)
     with context.progress.bar(label, total=rows.num_tokens, unit="tokens", done=done) as bar:
         train(model, rows, settings, work_dir=context.resume_dir, log_path=log_path, bar=bar)
-    seconds = time.monotonic() - started
     write_trained(model, context.out_dir, context.progress)
     write_config(context.out_dir, read_architecture(parent_dir), dtype="F32", like=read_config(parent_dir))
     copy_tokenizer_files(parent_dir, context.out_dir)
@@ -48,7 +45,6 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
         "num_steps": len(log),
         "num_tokens": rows.num_tokens,
         "tokens_per_second": round(sum(line["tokens"] for line in log) / sum(line["seconds"] for line in log), 1),
-        "seconds_of_last_part": round(seconds, 1),
         "precision": str(precision).removeprefix("torch."),
         "device": device.type,
         "optimizer": settings.optimizer,
