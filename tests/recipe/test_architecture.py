@@ -58,7 +58,7 @@ def test_defaults_that_old_configs_leave_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2'; moyai knows llama, mistral, mixtral"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2'; moyai knows llama, mistral, qwen2, qwen3, mixtral, qwen2_moe"),
         ({"model_type": None}, "model_type None"),
         ({"vocab_size": -1}, "does not describe a model"),
         ({"num_attention_heads": 10, "head_dim": 64}, "multiple of num_key_value_heads"),

@@ -72,5 +72,5 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     made = StandIns(tmp_path / "run")
     monkeypatch.setattr(runner, "give_back_freed_memory", lambda: None)  # slow, and nothing here is large
     for kind in list(STAGES):
-        monkeypatch.setitem(STAGES, kind, made.stage(kind))
+        monkeypatch.setitem(STAGES, kind, lambda kind=kind: made.stage(kind))
     return made

@@ -116,11 +116,29 @@ def _family(a: Architecture, parent: dict[str, Any]) -> dict[str, Any]:
         return {"attention_bias": False, "mlp_bias": False}
     if a.family == "mistral":
         return {"sliding_window": parent.get("sliding_window")}
-    return {
-        "sliding_window": None,
-        "num_local_experts": a.num_experts,
-        "num_experts_per_tok": a.num_active_experts,
+    balance = {
         "router_aux_loss_coef": parent.get("router_aux_loss_coef", _ROUTER_AUX_LOSS_COEF),
-        "router_jitter_noise": 0.0,
         "output_router_logits": False,
+        "num_experts_per_tok": a.num_active_experts,
     }
+    if a.family == "mixtral":
+        return balance | {"sliding_window": None, "num_local_experts": a.num_experts, "router_jitter_noise": 0.0}
+    window = {
+        "sliding_window": parent.get("sliding_window"),
+        "use_sliding_window": parent.get("use_sliding_window", False),
+        "max_window_layers": parent.get("max_window_layers", a.num_hidden_layers),
+    }
+    if a.family in ("qwen3", "qwen3_moe"):
+        window["attention_bias"] = False
+    if not a.is_moe:
+        return window
+    experts = {
+        "num_experts": a.num_experts,
+        "moe_intermediate_size": a.intermediate_size,
+        "norm_topk_prob": a.norm_topk_prob,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    }
+    if a.shared_expert_size:
+        experts["shared_expert_intermediate_size"] = a.shared_expert_size
+    return window | balance | experts

@@ -1,11 +1,14 @@
-"""Names and shapes of the tensors that a Llama, Mistral or Mixtral model has, in their original layout.
+"""Names and shapes of the tensors that a model has, in their original layout.
 
 Experts are stored one by one, as released: transformers 4 and 5, vLLM and llama.cpp's converter all read
 that.
 
-    model.layers.N.mlp.{gate,up,down}_proj.weight                  Llama, Mistral
+    model.layers.N.mlp.{gate,up,down}_proj.weight                  Llama, Mistral, Qwen
     model.layers.N.block_sparse_moe.gate.weight                    Mixtral: the router
     model.layers.N.block_sparse_moe.experts.E.{w1,w3,w2}.weight    Mixtral: w1 is gate, w3 is up, w2 is down
+    model.layers.N.mlp.gate.weight                                 Qwen mixtures: the router
+    model.layers.N.mlp.experts.E.{gate,up,down}_proj.weight        Qwen mixtures
+    model.layers.N.mlp.shared_expert.{gate,up,down}_proj.weight    Qwen2-MoE, with shared_expert_gate.weight
 """
 
 from __future__ import annotations
@@ -14,34 +17,47 @@ from collections.abc import Mapping
 from typing import Literal
 
 from moyai.errors import InputFileError
-from moyai.recipe.architecture import Architecture
+from moyai.recipe.architecture import Architecture, Family
 
-ExpertMatrix = Literal["w1", "w2", "w3"]
+Matrix = Literal["gate", "up", "down"]
 
 EMBEDDING_NAME = "model.embed_tokens.weight"
 HEAD_NAME = "lm_head.weight"
 FINAL_NORM_NAME = "model.norm.weight"
 
-EXPERT_MATRICES: dict[ExpertMatrix, str] = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+MATRICES: tuple[Matrix, ...] = ("gate", "up", "down")
 
+_MIXTRAL_MATRICES: dict[Matrix, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 # Old Llama checkpoints store this table, which is computed from the config; transformers ignores it as well.
 _IGNORED_SUFFIX = ".rotary_emb.inv_freq"
 _MAX_LISTED = 4
 
 
-def expert_name(layer: int, expert: int, matrix: ExpertMatrix) -> str:
+def expert_name(family: Family, layer: int, expert: int, matrix: Matrix) -> str:
     """Name of an expert's matrix."""
-    return f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{matrix}.weight"
+    if family == "mixtral":
+        return f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{_MIXTRAL_MATRICES[matrix]}.weight"
+    return f"model.layers.{layer}.mlp.experts.{expert}.{matrix}_proj.weight"
 
 
-def router_name(layer: int) -> str:
-    """Name of a layer's router."""
-    return f"model.layers.{layer}.block_sparse_moe.gate.weight"
+def router_name(family: Family, layer: int) -> str:
+    """Name of a layer's router, [experts, hidden size]."""
+    return f"model.layers.{layer}.{'block_sparse_moe' if family == 'mixtral' else 'mlp'}.gate.weight"
 
 
-def dense_name(layer: int, matrix: ExpertMatrix) -> str:
-    """Name of the dense feed-forward matrix that takes an expert's `matrix`'s place."""
-    return f"model.layers.{layer}.mlp.{EXPERT_MATRICES[matrix]}.weight"
+def dense_name(layer: int, matrix: Matrix) -> str:
+    """Name of a dense feed-forward matrix."""
+    return f"model.layers.{layer}.mlp.{matrix}_proj.weight"
+
+
+def shared_expert_name(layer: int, matrix: Matrix) -> str:
+    """Name of a matrix of the expert that every token uses (Qwen2-MoE)."""
+    return f"model.layers.{layer}.mlp.shared_expert.{matrix}_proj.weight"
+
+
+def shared_gate_name(layer: int) -> str:
+    """Name of the row, [1, hidden size], whose sigmoid weighs the shared expert (Qwen2-MoE)."""
+    return f"model.layers.{layer}.mlp.shared_expert_gate.weight"
 
 
 def expected_tensors(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -88,34 +104,45 @@ def check_complete(found: Mapping[str, tuple[int, ...]], architecture: Architect
     if problems:
         raise InputFileError(
             f"the tensors of {where} do not fit its {architecture.family} config: {', '.join(problems)}",
-            hint="is the checkpoint whole, and plain Llama, Mistral or Mixtral without biases or adapters?",
+            hint="is the checkpoint whole, and without adapters or biases that its family does not have?",
         )
 
 
 def _attention(a: Architecture, layer: int) -> dict[str, tuple[int, ...]]:
     prefix = f"model.layers.{layer}"
-    query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
-    return {
-        f"{prefix}.input_layernorm.weight": (a.hidden_size,),
-        f"{prefix}.self_attn.q_proj.weight": (query, a.hidden_size),
-        f"{prefix}.self_attn.k_proj.weight": (key_value, a.hidden_size),
-        f"{prefix}.self_attn.v_proj.weight": (key_value, a.hidden_size),
-        f"{prefix}.self_attn.o_proj.weight": (a.hidden_size, query),
-        f"{prefix}.post_attention_layernorm.weight": (a.hidden_size,),
+    sizes = {
+        "q": a.num_attention_heads * a.head_dim,
+        "k": a.num_key_value_heads * a.head_dim,
+        "v": a.num_key_value_heads * a.head_dim,
     }
+    shapes: dict[str, tuple[int, ...]] = {f"{prefix}.input_layernorm.weight": (a.hidden_size,)}
+    for part, size in sizes.items():
+        shapes[f"{prefix}.self_attn.{part}_proj.weight"] = (size, a.hidden_size)
+        if a.has_qkv_bias:
+            shapes[f"{prefix}.self_attn.{part}_proj.bias"] = (size,)
+        if a.has_qk_norm and part != "v":
+            shapes[f"{prefix}.self_attn.{part}_norm.weight"] = (a.head_dim,)
+    shapes[f"{prefix}.self_attn.o_proj.weight"] = (a.hidden_size, sizes["q"])
+    shapes[f"{prefix}.post_attention_layernorm.weight"] = (a.hidden_size,)
+    return shapes
 
 
 def _feed_forward(a: Architecture, layer: int) -> dict[str, tuple[int, ...]]:
-    wide, narrow = (a.intermediate_size, a.hidden_size), (a.hidden_size, a.intermediate_size)
-    shapes: dict[ExpertMatrix, tuple[int, ...]] = {"w1": wide, "w2": narrow, "w3": wide}
+    shapes = _matrix_shapes(a.hidden_size, a.intermediate_size)
     if not a.is_moe:
         return {dense_name(layer, matrix): shape for matrix, shape in shapes.items()}
-    experts = {
-        expert_name(layer, expert, matrix): shape
-        for expert in range(a.num_experts)
-        for matrix, shape in shapes.items()
-    }
-    return {router_name(layer): (a.num_experts, a.hidden_size)} | experts
+    tensors: dict[str, tuple[int, ...]] = {router_name(a.family, layer): (a.num_experts, a.hidden_size)}
+    for expert in range(a.num_experts):
+        tensors |= {expert_name(a.family, layer, expert, matrix): shape for matrix, shape in shapes.items()}
+    if a.shared_expert_size:
+        shared = _matrix_shapes(a.hidden_size, a.shared_expert_size)
+        tensors |= {shared_expert_name(layer, matrix): shape for matrix, shape in shared.items()}
+        tensors[shared_gate_name(layer)] = (1, a.hidden_size)
+    return tensors
+
+
+def _matrix_shapes(hidden_size: int, width: int) -> dict[Matrix, tuple[int, int]]:
+    return {"gate": (width, hidden_size), "up": (width, hidden_size), "down": (hidden_size, width)}
 
 
 def _listed(names: list[str]) -> str:

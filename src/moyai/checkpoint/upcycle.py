@@ -1,199 +1,206 @@
-"""From a dense Llama or Mistral to a Mixtral whose experts start from its feed-forward layers.
+"""From a dense model to a mixture whose experts start from its feed-forward layers.
 
-    copy    every expert is the parent's feed-forward layer, byte by byte: the same function as the parent
-    drop    Drop-Upcycling: each expert has its channels permuted and a share of each matrix drawn anew
+    copy             every expert is the parent's feed-forward layer: the same function as the parent
+    noise            the same, with noise added to a share of each matrix's channels
+    drop             Drop-Upcycling: a share of each matrix's channels drawn anew
+    virtual-group    every expert is a G-th of the layer, and G of them together are the layer
 
-Letters: F intermediate channels, H hidden size, E experts.
+Llama and Mistral become Mixtral, Qwen2 becomes Qwen2-MoE, Qwen3 becomes Qwen3-MoE.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moyai.checkpoint.dtypes import STORAGE_DTYPES, TORCH_NAMES, from_float32, to_float32
+from moyai.checkpoint.copying import converted, copied
+from moyai.checkpoint.drop import dropped
+from moyai.checkpoint.dtypes import TORCH_NAMES
 from moyai.checkpoint.header import TensorInfo
 from moyai.checkpoint.layout import (
-    EXPERT_MATRICES,
-    ExpertMatrix,
+    MATRICES,
+    Matrix,
     check_complete,
     dense_name,
     expected_tensors,
     expert_name,
     router_name,
+    shared_expert_name,
+    shared_gate_name,
 )
+from moyai.checkpoint.noise import noised
 from moyai.checkpoint.planned import PlannedTensor
-from moyai.checkpoint.reader import PIECE_ELEMENTS, CheckpointReader, gather_rows, row_length, row_pieces
+from moyai.checkpoint.reader import CheckpointReader
+from moyai.checkpoint.router import RouterDraw, drawn_router, given_router, zero_gate
+from moyai.checkpoint.virtual_group import expert_shard, group_router
 from moyai.errors import InputFileError
-from moyai.recipe.architecture import Architecture
+from moyai.recipe.architecture import Architecture, mixture_of
 from moyai.recipe.settings import UpcycleSettings
+
+# Where every token also uses a shared expert, which weighs sigmoid(0) = 1/2 at first, the others carry the rest.
+_ROUTED_HALF = 0.5
 
 
 def plan_upcycle(
-    reader: CheckpointReader, architecture: Architecture, settings: UpcycleSettings
+    reader: CheckpointReader,
+    architecture: Architecture,
+    settings: UpcycleSettings,
+    routers_LEH: NDArray[np.float32] | None = None,
 ) -> tuple[Architecture, list[PlannedTensor]]:
     """The mixture's architecture and its tensors, each stored in its parent's dtype.
 
-    A router is drawn from Normal(0, `router_std`).  Every random stream is keyed by the seed and a tensor's
-    name, so the bytes depend neither on the order of the work nor on the number of threads.
+    Qwen2-MoE has an expert that every token uses besides the chosen ones.  It is the parent's layer, its gate is zero
+    and so weighs it with 1/2, and the down projections of the other experts are halved, which is exact: `copy`
+    is the parent's function there too.
 
-    A sliding window of the parent is not carried over: Mixtral attends to everything.
+    Every random stream is keyed by the seed and a tensor's name, so the bytes depend neither on the order of the
+    work nor on the number of threads.
+
+    A sliding window of a Mistral parent is not carried over: Mixtral attends to everything.
+
+    Args:
+        reader: the dense checkpoint.
+        architecture: its dimensions.
+        settings: what to make of it.
+        routers_LEH: routers computed from prompts, [layers, experts, hidden size]; default: drawn.
 
     Raises:
-        InputFileError: the parent is a mixture already, is not whole, or its weights are not F32, F16 or
-            BF16.
-
-    Source: Drop-Upcycling (arXiv 2502.19261), `conversions/drop_upcycling.py` of Taishi-N324/Drop-Upcycling,
-    see `_DroppedMatrix`.  There the router is uniform with standard deviation 0.02; ours is normal, as in the
-    branch that made llm-jp's mixtures.
+        InputFileError: the parent is a mixture already, is not whole, its weights are not F32, F16 or BF16, or
+            its channels cannot be divided by the granularity.
     """
     if architecture.is_moe:
         raise InputFileError(f"{reader.directory} is a mixture already", hint="upcycle a dense model")
     check_complete(reader.shapes, architecture, str(reader.directory))
-    mixture = Architecture.model_validate(
-        architecture.model_dump()
-        | {"family": "mixtral", "num_experts": settings.experts, "num_active_experts": settings.active}
+    _check_dtypes(reader, architecture)
+    granularity = settings.granularity
+    if architecture.intermediate_size % granularity:
+        raise InputFileError(
+            f"{reader.directory} has {architecture.intermediate_size} intermediate channels,"
+            f" which granularity {granularity} does not divide"
+        )
+    mixture = mixture_of(
+        architecture,
+        experts=settings.experts,
+        active=settings.active,
+        expert_size=architecture.intermediate_size // granularity,
     )
-    made: dict[str, PlannedTensor] = {}
-    for layer in range(mixture.num_hidden_layers):
-        parent = reader.tensors[dense_name(layer, "w1")]
-        router = _router(router_name(layer), parent.dtype, mixture, settings)
-        made[router.name] = router
-        for expert in range(mixture.num_experts):
-            for matrix in EXPERT_MATRICES:
-                tensor = _expert(reader.tensors[dense_name(layer, matrix)], layer, expert, matrix, settings)
-                made[tensor.name] = tensor
+    made = {
+        tensor.name: tensor
+        for layer in range(mixture.num_hidden_layers)
+        for tensor in _layer(reader, mixture, layer, settings, None if routers_LEH is None else routers_LEH[layer])
+    }
     names = expected_tensors(mixture)
     return mixture, [made.get(name) or copied(name, reader.tensors[name]) for name in names]
 
 
-def copied(name: str, source: TensorInfo) -> PlannedTensor:
-    """A tensor called `name` with the bytes of `source`."""
-    return PlannedTensor(name, source.dtype, source.shape, f"copy of {source.name}", source)
+def _check_dtypes(reader: CheckpointReader, architecture: Architecture) -> None:
+    for layer in range(architecture.num_hidden_layers):
+        for matrix in MATRICES:
+            info = reader.tensors[dense_name(layer, matrix)]
+            if info.dtype not in TORCH_NAMES:
+                raise InputFileError(
+                    f"{info.path}: {info.name!r} is stored as {info.dtype}; upcycling wants {', '.join(TORCH_NAMES)}",
+                    hint="convert the checkpoint to bfloat16 first",
+                )
 
 
-def _router(name: str, dtype: str, mixture: Architecture, settings: UpcycleSettings) -> PlannedTensor:
-    if dtype not in TORCH_NAMES:
-        raise InputFileError(
-            f"the feed-forward weights are stored as {dtype}; upcycling wants {', '.join(TORCH_NAMES)}",
-            hint="convert the checkpoint to bfloat16 first",
-        )
-    shape = (mixture.num_experts, mixture.hidden_size)
-    origin = f"normal(0, {settings.router_std}), seed {settings.seed}"
+def _layer(
+    reader: CheckpointReader,
+    mixture: Architecture,
+    layer: int,
+    settings: UpcycleSettings,
+    router_EH: NDArray[np.float32] | None,
+) -> Iterator[PlannedTensor]:
+    parents: dict[Matrix, TensorInfo] = {matrix: reader.tensors[dense_name(layer, matrix)] for matrix in MATRICES}
+    yield _router(router_name(mixture.family, layer), parents["gate"].dtype, mixture, settings, router_EH)
+    make = _METHODS[settings.method]
+    for expert in range(mixture.num_experts):
+        for matrix, parent in parents.items():
+            name = expert_name(mixture.family, layer, expert, matrix)
+            half = mixture.shared_expert_size > 0 and matrix == "down"
+            yield make(name, parent, (layer, expert, matrix), settings, _ROUTED_HALF if half else 1.0)
+    if mixture.shared_expert_size:
+        for matrix, parent in parents.items():
+            yield copied(shared_expert_name(layer, matrix), parent)
+        yield zero_gate(shared_gate_name(layer), parents["gate"].dtype, mixture.hidden_size)
 
-    def draw() -> Iterator[NDArray[Any]]:
-        values = _stream(settings.seed, name).standard_normal(shape, dtype=np.float32)
-        yield from_float32(values * np.float32(settings.router_std), dtype)
 
-    return PlannedTensor(name, dtype, shape, origin, draw)
-
-
-def _expert(
-    source: TensorInfo, layer: int, expert: int, matrix: ExpertMatrix, settings: UpcycleSettings
+def _router(
+    name: str, dtype: str, mixture: Architecture, settings: UpcycleSettings, router_EH: NDArray[np.float32] | None
 ) -> PlannedTensor:
-    name = expert_name(layer, expert, matrix)
-    if settings.method == "copy":
-        return copied(name, source)
-    num_channels = source.shape[1 if matrix == "w2" else 0]
-    channels = f"model.layers.{layer}.block_sparse_moe.experts.{expert}"
-    dropped = _DroppedMatrix(source, name, channels, int(num_channels * settings.reinit), settings.seed)
-    generate = dropped.columns_redrawn if matrix == "w2" else dropped.rows_redrawn
-    origin = (
-        f"drop of {source.name}: permuted, {dropped.num_redrawn} of {num_channels} channels drawn anew "
-        f"from normal(mean, std) of what they held, seed {settings.seed}"
+    if router_EH is not None:
+        assert router_EH.shape == (mixture.num_experts, mixture.hidden_size), router_EH.shape
+        return given_router(name, dtype, router_EH, f"from prompts, {settings.gate_mode}")
+    draw = RouterDraw("uniform" if settings.router == "uniform" else "normal", settings.router_std, settings.seed)
+    if settings.granularity > 1:
+        return group_router(name, dtype, mixture.num_experts, mixture.hidden_size, draw, settings.granularity)
+    return drawn_router(name, dtype, mixture.num_experts, mixture.hidden_size, draw)
+
+
+_Place = tuple[int, int, Matrix]
+
+
+def _copy(
+    name: str, parent: TensorInfo, place: _Place, settings: UpcycleSettings, factor: float
+) -> PlannedTensor:
+    return converted(name, parent, factor=factor)
+
+
+def _noise(
+    name: str, parent: TensorInfo, place: _Place, settings: UpcycleSettings, factor: float
+) -> PlannedTensor:
+    return noised(
+        name,
+        parent,
+        scale=settings.noise_scale,
+        share=settings.noise_share,
+        channel_axis=_channel_axis(place[2]),
+        factor=factor,
+        seed=settings.seed,
     )
-    return PlannedTensor(name, source.dtype, source.shape, origin, generate, (source,))
 
 
-@dataclass(frozen=True)
-class _DroppedMatrix:
-    """One expert's matrix by Drop-Upcycling, made in pieces.
-
-    1. One permutation of the F channels per expert, the same for w1, w2 and w3: it changes no function.
-    2. A fresh subset of int(F * reinit) channels per matrix, overwritten by Normal(mean, std) of exactly the
-       values that are replaced, one mean and one (unbiased) std for all of them.
-
-    The reference computes in bfloat16; we draw and scale in float32 and round once.
-    """
-
-    source: TensorInfo
-    name: str
-    channels: str
-    num_redrawn: int
-    seed: int
-
-    def rows_redrawn(self) -> Iterator[NDArray[Any]]:
-        """w1 or w3, [F, H]: channels are rows.  Yields [n, H]."""
-        num_rows = self.source.shape[0]
-        order, redrawn, stream = self._draw_channels(num_rows)
-        step = max(1, PIECE_ELEMENTS // row_length(self.source))
-        replaced = order[redrawn]
-        mean, std = _mean_and_std(
-            to_float32(gather_rows(self.source, replaced[start : start + step]), self.source.dtype)
-            for start in range(0, len(replaced), step)
-        )
-        is_redrawn = np.zeros(num_rows, bool)
-        is_redrawn[redrawn] = True
-        for start in range(0, num_rows, step):
-            drawn = is_redrawn[start : start + step]
-            piece = np.empty((len(drawn), row_length(self.source)), STORAGE_DTYPES[self.source.dtype])
-            piece[~drawn] = gather_rows(self.source, order[start : start + step][~drawn])
-            piece[drawn] = self._normal(stream, (int(drawn.sum()), piece.shape[1]), mean, std)
-            yield piece
-
-    def columns_redrawn(self) -> Iterator[NDArray[Any]]:
-        """w2, [H, F]: channels are columns.  Yields [n, F]."""
-        order, redrawn, stream = self._draw_channels(self.source.shape[1])
-        replaced = order[redrawn]
-        mean, std = _mean_and_std(
-            to_float32(np.take(rows, replaced, axis=1), self.source.dtype)
-            for _, rows in row_pieces(self.source)
-        )
-        for _, rows in row_pieces(self.source):
-            piece = np.take(rows, order, axis=1)
-            piece[:, redrawn] = self._normal(stream, (len(rows), len(redrawn)), mean, std)
-            yield piece
-
-    def _draw_channels(
-        self, num_channels: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], np.random.Generator]:
-        """Source of each channel, the channels drawn anew, and the stream to draw their values from."""
-        order = _stream(self.seed, self.channels).permutation(num_channels)
-        stream = _stream(self.seed, self.name)
-        redrawn = np.sort(stream.choice(num_channels, self.num_redrawn, replace=False))
-        return order, redrawn, stream
-
-    def _normal(
-        self, stream: np.random.Generator, shape: tuple[int, int], mean: float, std: float
-    ) -> NDArray[Any]:
-        values = stream.standard_normal(shape, dtype=np.float32)
-        values *= np.float32(std)
-        values += np.float32(mean)
-        return from_float32(values, self.source.dtype)
+def _drop(
+    name: str, parent: TensorInfo, place: _Place, settings: UpcycleSettings, factor: float
+) -> PlannedTensor:
+    layer, expert, matrix = place
+    return dropped(
+        name,
+        parent,
+        expert=f"model.layers.{layer}.block_sparse_moe.experts.{expert}",
+        channel_axis=_channel_axis(matrix),
+        share=settings.reinit,
+        index_sets=settings.index_sets,
+        factor=factor,
+        seed=settings.seed,
+    )
 
 
-def _stream(seed: int, name: str) -> np.random.Generator:
-    """The random stream of `name`: independent of all others and of how far they have been read."""
-    key = hashlib.sha256(f"{seed} {name}".encode()).digest()[:16]
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+def _virtual_group(
+    name: str, parent: TensorInfo, place: _Place, settings: UpcycleSettings, factor: float
+) -> PlannedTensor:
+    _, expert, matrix = place
+    return expert_shard(
+        name,
+        parent,
+        matrix=matrix,
+        shard=expert % settings.granularity,
+        granularity=settings.granularity,
+        scaling=settings.scaling,
+        factor=factor,
+    )
 
 
-def _mean_and_std(pieces: Iterator[NDArray[np.float32]]) -> tuple[float, float]:
-    """Mean and unbiased standard deviation over all pieces, merged as they come (Chan et al., 1979)."""
-    count, mean, squares = 0, 0.0, 0.0
-    for piece in pieces:
-        if piece.size == 0:
-            continue
-        piece_mean = float(piece.mean(dtype=np.float64))
-        piece_squares = float(piece.var(dtype=np.float64)) * piece.size
-        both = count + piece.size
-        squares += piece_squares + (piece_mean - mean) ** 2 * count * piece.size / both
-        mean += (piece_mean - mean) * piece.size / both
-        count = both
-    return mean, math.sqrt(squares / (count - 1)) if count > 1 else 0.0
+def _channel_axis(matrix: Matrix) -> int:
+    return 1 if matrix == "down" else 0
+
+
+# The one table of methods, beside the choices in UpcycleSettings.
+_METHODS: dict[str, Callable[[str, TensorInfo, _Place, UpcycleSettings, float], PlannedTensor]] = {
+    "copy": _copy,
+    "noise": _noise,
+    "drop": _drop,
+    "virtual-group": _virtual_group,
+}

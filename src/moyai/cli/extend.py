@@ -27,8 +27,7 @@ def extend(
     They are learnt on top of its tokenizer and get embedding rows made of those of the pieces they replace.
     """
     from moyai.cli.session import session_of
-    from moyai.cli.single_stage import run_single_stage, single_stage_recipe
+    from moyai.cli.single_stage import run_stage
 
-    recipe = single_stage_recipe("extend", model, {"corpus": list(corpus), "pieces": pieces})
-    run_single_stage(recipe, out, session_of(context).cache_dir)
+    run_stage("extend", model, {"corpus": list(corpus), "pieces": pieces}, out, session_of(context).cache_dir)
     print(out)

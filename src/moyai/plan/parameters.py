@@ -12,6 +12,7 @@ from typing import Literal
 from moyai.recipe.architecture import Architecture
 
 Role = Literal["embedding", "head", "attention", "feed_forward", "router", "norm"]
+"""`norm` is every weight that is a vector: norms and, in Qwen2, biases."""
 
 PRODUCT_ROLES: tuple[Role, ...] = ("attention", "feed_forward", "router")
 """The matrices between embedding and head."""
@@ -76,8 +77,18 @@ def weight_groups(architecture: Architecture) -> tuple[WeightGroup, ...]:
         WeightGroup("feed_forward", hidden, ffn, experts, active),
         WeightGroup("norm", 1, hidden, 2 * layers + 1, 2 * layers + 1),
     ]
+    if architecture.has_qkv_bias:
+        groups.append(WeightGroup("norm", 1, query + 2 * key_value, layers, layers))
+    if architecture.has_qk_norm:
+        groups.append(WeightGroup("norm", 1, architecture.head_dim, 2 * layers, 2 * layers))
     if architecture.is_moe:
         groups.append(WeightGroup("router", architecture.num_experts, hidden, layers, layers))
+    if shared := architecture.shared_expert_size:
+        groups += [
+            WeightGroup("feed_forward", shared, hidden, 2 * layers, 2 * layers),
+            WeightGroup("feed_forward", hidden, shared, layers, layers),
+            WeightGroup("router", 1, hidden, layers, layers),
+        ]
     return tuple(groups)
 
 

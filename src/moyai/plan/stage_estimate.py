@@ -28,7 +28,7 @@ from moyai.plan.training_cost import (
     training_flops,
     training_memory,
 )
-from moyai.recipe.architecture import Architecture
+from moyai.recipe.architecture import Architecture, mixture_of
 from moyai.recipe.recipe import Step
 from moyai.recipe.settings import (
     EvaluateSettings,
@@ -143,8 +143,19 @@ def _upcycle(step: Step, inputs: Inputs) -> Estimate:
             f"stage {step.name!r} upcycles a model that has {model.architecture.num_experts} experts already",
             hint="upcycle takes a dense model; set `from:` to a stage before the experts",
         )
-    changes = {"family": "mixtral", "num_experts": settings.experts, "num_active_experts": settings.active}
-    after = replace(model, architecture=model.architecture.model_copy(update=changes))
+    width, granularity = model.architecture.intermediate_size, settings.granularity
+    if width % granularity:
+        raise RecipeError(
+            f"stage {step.name!r} cuts {width} intermediate channels into {granularity} parts, which leaves a rest",
+            hint="granularity must divide intermediate_size",
+        )
+    mixture = mixture_of(
+        model.architecture,
+        experts=settings.experts,
+        active=settings.active,
+        expert_size=width // granularity,
+    )
+    after = replace(model, architecture=mixture)
     return Estimate(
         after, read_bytes=model.stored_bytes, written_bytes=after.stored_bytes, memory_bytes=STREAMING_BYTES
     )

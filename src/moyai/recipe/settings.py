@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from moyai.recipe.expert_prompts import ExpertPromptSets, GateMode
+
 
 def _whole(value: Any) -> Any:
     """YAML and the command line write one million as 1e6: a float that is whole counts as an integer."""
@@ -71,13 +73,35 @@ class ExtendSettings(StageSettings):
 
 
 class UpcycleSettings(StageSettings):
-    """Make experts of the dense feed-forward layers, in the Mixtral layout."""
+    """Make experts of the dense feed-forward layers: Mixtral, Qwen2-MoE or Qwen3-MoE."""
 
     experts: Count
     active: Count = 2
-    method: Literal["copy", "drop"] = "copy"
+    method: Literal["copy", "noise", "drop", "virtual-group"] = "copy"
+    noise_scale: PositiveFloat = Field(default=0.02, description="noise: standard deviation of what is added.")
+    noise_share: Share = Field(default=0.5, description="noise: share of each matrix's channels that get some.")
     reinit: Share = Field(default=0.5, description="drop: share of the intermediate channels drawn anew.")
-    router_std: PositiveFloat = Field(default=0.02, description="Standard deviation of the router's first weights.")
+    index_sets: Literal["independent", "shared"] = Field(
+        default="independent",
+        description="drop: each matrix has its own set of channels drawn anew, as in the Drop-Upcycling repository,"
+        " or an expert's three matrices share one, as in the llm-jp-3 mixtures.",
+    )
+    granularity: Count = Field(default=1, description="virtual-group: into how many experts a layer is cut.")
+    scaling: Literal["down", "published"] = Field(
+        default="down",
+        description="virtual-group: make up for the cut in the down projection, which keeps the parent's function,"
+        " or in all three matrices, as published, which keeps it roughly.",
+    )
+    router: Literal["normal", "uniform", "prompts"] = Field(
+        default="normal", description="Its first weights: drawn, or computed from each expert's prompts."
+    )
+    router_std: PositiveFloat = Field(
+        default=0.02, description="Standard deviation of what is drawn; 1 is a trap, see docs/concepts.md."
+    )
+    prompts: ExpertPromptSets = Field(
+        default=(), description="router prompts: what each expert is for, as {positive: [...], negative: [...]}."
+    )
+    gate_mode: GateMode = Field(default="hidden", description="router prompts: what is taken of them.")
     seed: int = 0
     shard_bytes: Count = Field(default=5_000_000_000, description="Largest size of one safetensors file.")
 
@@ -87,6 +111,27 @@ class UpcycleSettings(StageSettings):
             raise ValueError(f"active is {self.active}, more than the {self.experts} experts there are")
         if self.experts < 2:
             raise ValueError("experts is 1: a mixture has at least 2")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        if (self.granularity > 1) != (self.method == "virtual-group"):
+            raise ValueError(
+                f"granularity is {self.granularity} with method {self.method}; virtual-group wants 2 or more,"
+                " the others have 1"
+            )
+        for key, value in (("experts", self.experts), ("active", self.active)):
+            if value % self.granularity:
+                raise ValueError(f"{key} is {value}, not a multiple of granularity, which is {self.granularity}")
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> Self:
+        if self.router == "prompts" and self.granularity > 1:
+            raise ValueError("router is prompts with method virtual-group, whose experts have their rows in common")
+        wanted = self.experts if self.router == "prompts" else 0
+        if len(self.prompts) != wanted:
+            raise ValueError(f"prompts has {len(self.prompts)} entries; router {self.router} wants {wanted}")
         return self
 
 
@@ -175,7 +220,7 @@ class ExportSettings(StageSettings):
 
     produces: ClassVar[Kind] = "release"
 
-    type: Literal["f32", "f16", "bf16", "q8_0"] = "q8_0"
+    type: Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"] = "q8_0"
 
 
 # The one table of stages.  Their work is in stages/, their estimate in plan/.

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def run_steps(
     finished: dict[str, tuple[Path, Record]] = {}
     for number, step in enumerate(steps):
         stage_dir = out_dir / f"{number:02d}-{step.name}"
-        identity = _identity(step, STAGES[step.kind], finished, cache_dir)
+        identity = _identity(step, STAGES[step.kind](), finished, cache_dir)
         record = _finished(stage_dir, identity, progress)
         if record is None:
             inputs = {name: finished[name][0] for name in step.inputs}
@@ -152,14 +153,29 @@ def _run_step(
     partial_dir = _partial(stage_dir, identity)
     if (partial_dir / RECORD_NAME).exists():  # killed between the record and the rename
         return _publish(partial_dir, stage_dir)
+    record = work(step, partial_dir, inputs, cache_dir, progress, lambda: identity)
+    _publish(partial_dir, stage_dir)
+    return record
+
+
+def work(
+    step: Step,
+    partial_dir: Path,
+    inputs: dict[str, Path],
+    cache_dir: Path,
+    progress: Progress,
+    identity_of_work: Callable[[], Identity],
+) -> Record:
+    """Let a stage work in `partial_dir` and write its record there; `identity_of_work` is asked for at the end."""
     clock = StageClock(partial_dir)
     progress.note(f"{step.name}: started" if clock.parts == 1 else f"{step.name}: going on (part {clock.parts})")
     context = StageContext(partial_dir, inputs, cache_dir, progress)
     try:
-        results = STAGES[step.kind].run(step.settings, context)
+        results = STAGES[step.kind]().run(step.settings, context)
     finally:
         clock.pause()
     give_back_freed_memory()
+    identity = identity_of_work()
     record = Record(
         moyai=moyai.__version__,
         name=step.name,
@@ -174,7 +190,6 @@ def _run_step(
         resumed=clock.parts - 1,
     )
     _write_record(partial_dir, record)
-    _publish(partial_dir, stage_dir)
     progress.note(f"{step.name}: done in {record.seconds:.0f} s, at most {record.peak_bytes / 1e9:.1f} GB of memory")
     return record
 
@@ -210,12 +225,17 @@ def _write_record(partial_dir: Path, record: Record) -> None:
 
 def _publish(partial_dir: Path, stage_dir: Path) -> Record:
     """Give a stage whose record is written its final name."""
+    tidy(partial_dir)
+    partial_dir.replace(stage_dir)
+    return read_record(stage_dir)
+
+
+def tidy(partial_dir: Path) -> None:
+    """Remove what only a resumed run would need."""
     if (partial_dir / RESUME_NAME).exists():
         shutil.rmtree(partial_dir / RESUME_NAME)
     forget_clock(partial_dir)
     (partial_dir / _IDENTITY_NAME).unlink(missing_ok=True)
-    partial_dir.replace(stage_dir)
-    return read_record(stage_dir)
 
 
 def _machine() -> dict[str, object]:

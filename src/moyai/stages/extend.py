@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moyai.checkpoint.config import copy_tokenizer_files, write_config
+from moyai.checkpoint.config import copy_tokenizer_files
+from moyai.checkpoint.copying import copied
 from moyai.checkpoint.dtypes import from_float32
 from moyai.checkpoint.header import TensorInfo
+from moyai.checkpoint.model_directory import write_model
 from moyai.checkpoint.planned import PlannedTensor
 from moyai.checkpoint.reader import CheckpointReader
-from moyai.checkpoint.upcycle import copied
-from moyai.checkpoint.writer import write_checkpoint
 from moyai.corpus.documents import read_documents
 from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import ExtendSettings
@@ -80,16 +80,21 @@ def _write_weights(
             planned.append(PlannedTensor(info.name, info.dtype, (padded, *info.shape[1:]), origin, rows, (info,)))
         else:
             planned.append(copied(info.name, info))
-    write_checkpoint(context.out_dir, planned, shard_bytes=_SHARD_BYTES, progress=context.progress)
-    dtype = reader.tensors[_EMBEDDINGS[0]].dtype
-    config = {**read_config(parent_dir), "moyai_num_base_rows": num_base_ids}
-    write_config(context.out_dir, grown, dtype=dtype, like=config)
+    counts = write_model(
+        context.out_dir,
+        grown,
+        planned,
+        like={**read_config(parent_dir), "moyai_num_base_rows": num_base_ids},
+        tokenizer_dir=None,
+        shard_bytes=_SHARD_BYTES,
+        progress=context.progress,
+    )
     return {
         "num_pieces": len(extension.pieces),
         "vocab_size": num_ids,
         "padded_vocab_size": padded,
         "init": settings.init,
-        "num_parameters": sum(int(np.prod(tensor.shape)) for tensor in planned),
+        **counts,
     }
 
 

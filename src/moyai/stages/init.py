@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from moyai.checkpoint.config import copy_tokenizer_files, write_config
-from moyai.checkpoint.layout import check_complete
+from moyai.checkpoint.copying import copied
+from moyai.checkpoint.layout import check_complete, expected_tensors
+from moyai.checkpoint.model_directory import write_model
 from moyai.checkpoint.reader import CheckpointReader
 from moyai.checkpoint.sources import resolve_model, source_sha256
-from moyai.checkpoint.upcycle import copied
-from moyai.checkpoint.writer import write_checkpoint
 from moyai.gguf.read import gguf_to_checkpoint
 from moyai.progress import Progress
 from moyai.recipe.architecture import read_architecture, read_config
@@ -60,14 +58,13 @@ def _copy_checkpoint(path: Path, out_dir: Path, progress: Progress) -> dict[str,
     architecture = read_architecture(path)
     reader = CheckpointReader(path)
     check_complete(reader.shapes, architecture, str(path))
-    planned = [copied(info.name, info) for info in reader.tensors.values()]
-    write_checkpoint(out_dir, planned, shard_bytes=_SHARD_BYTES, progress=progress)
-    dtype = reader.tensors["model.embed_tokens.weight"].dtype
-    write_config(out_dir, architecture, dtype=dtype, like=read_config(path))
-    copy_tokenizer_files(path, out_dir)
-    return {
-        "num_parameters": sum(prod(tensor.shape) for tensor in planned),
-        "model_name": path.name,
-        "license": None,
-        "architecture": architecture.model_dump(),
-    }
+    counts = write_model(
+        out_dir,
+        architecture,
+        [copied(name, reader.tensors[name]) for name in expected_tensors(architecture)],
+        like=read_config(path),
+        tokenizer_dir=path,
+        shard_bytes=_SHARD_BYTES,
+        progress=progress,
+    )
+    return {"model_name": path.name, "license": None, "architecture": architecture.model_dump(), **counts}

@@ -1,17 +1,70 @@
-"""The one table of what each stage does."""
+"""The one table of what each stage does.
+
+A row is a function, so that a stage that only moves bytes runs without the libraries that another one trains with.
+"""
 
 from __future__ import annotations
 
-from moyai.stages import evaluate, export, extend, init, pretrain, sft, upcycle, verify
+from collections.abc import Callable
+
 from moyai.stages.contract import Stage, nothing_outside
 
-STAGES: dict[str, Stage] = {
-    "init": Stage(init.run, init.REVISION, init.outside),
-    "extend": Stage(extend.run, extend.REVISION, extend.outside),
-    "upcycle": Stage(upcycle.run, upcycle.REVISION, nothing_outside),
-    "pretrain": Stage(pretrain.run, pretrain.REVISION, pretrain.outside),
-    "sft": Stage(sft.run, sft.REVISION, sft.outside),
-    "verify": Stage(verify.run, verify.REVISION, verify.outside),
-    "evaluate": Stage(evaluate.run, evaluate.REVISION, evaluate.outside),
-    "export": Stage(export.run, export.REVISION, nothing_outside),
+
+def _init() -> Stage:
+    from moyai.stages import init
+
+    return Stage(init.run, init.REVISION, init.outside)
+
+
+def _extend() -> Stage:
+    from moyai.stages import extend
+
+    return Stage(extend.run, extend.REVISION, extend.outside)
+
+
+def _upcycle() -> Stage:
+    from moyai.stages import upcycle
+
+    return Stage(upcycle.run, upcycle.REVISION, nothing_outside)
+
+
+def _pretrain() -> Stage:
+    from moyai.stages import pretrain
+
+    return Stage(pretrain.run, pretrain.REVISION, pretrain.outside)
+
+
+def _sft() -> Stage:
+    from moyai.stages import sft
+
+    return Stage(sft.run, sft.REVISION, sft.outside)
+
+
+def _verify() -> Stage:
+    from moyai.stages import verify
+
+    return Stage(verify.run, verify.REVISION, verify.outside)
+
+
+def _evaluate() -> Stage:
+    from moyai.stages import evaluate
+
+    return Stage(evaluate.run, evaluate.REVISION, evaluate.outside)
+
+
+def _export() -> Stage:
+    from moyai.stages import export
+
+    return Stage(export.run, export.REVISION, nothing_outside)
+
+
+STAGES: dict[str, Callable[[], Stage]] = {
+    "init": _init,
+    "extend": _extend,
+    "upcycle": _upcycle,
+    "pretrain": _pretrain,
+    "sft": _sft,
+    "verify": _verify,
+    "evaluate": _evaluate,
+    "export": _export,
 }

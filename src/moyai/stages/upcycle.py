@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from moyai.checkpoint.config import copy_tokenizer_files, write_config
+from moyai.checkpoint.model_directory import write_model
 from moyai.checkpoint.reader import CheckpointReader
 from moyai.checkpoint.upcycle import plan_upcycle
-from moyai.checkpoint.writer import write_checkpoint
-from moyai.recipe.architecture import read_architecture, read_config
+from moyai.progress import Progress
+from moyai.recipe.architecture import Architecture, read_architecture, read_config
 from moyai.recipe.settings import UpcycleSettings
 from moyai.stages.contract import StageContext
 
-REVISION = 1
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+REVISION = 2
 
 
 def run(settings: UpcycleSettings, context: StageContext) -> dict[str, Any]:
     """Write the mixture, tensor by tensor."""
     (parent_dir,) = context.inputs.values()
-    dense = read_architecture(parent_dir)
-    reader = CheckpointReader(parent_dir)
-    mixture, planned = plan_upcycle(reader, dense, settings)
-    write_checkpoint(context.out_dir, planned, shard_bytes=settings.shard_bytes, progress=context.progress)
-    dtype = reader.tensors["model.embed_tokens.weight"].dtype
-    write_config(context.out_dir, mixture, dtype=dtype, like=read_config(parent_dir))
-    copy_tokenizer_files(parent_dir, context.out_dir)
-    num_parameters = sum(prod(tensor.shape) for tensor in planned)
-    per_expert = 3 * mixture.hidden_size * mixture.intermediate_size * mixture.num_hidden_layers
+    mixture, planned = plan_upcycle(
+        CheckpointReader(parent_dir),
+        read_architecture(parent_dir),
+        settings,
+        _routers(parent_dir, settings, context.progress) if settings.router == "prompts" else None,
+    )
+    counts = write_model(
+        context.out_dir,
+        mixture,
+        planned,
+        like=read_config(parent_dir),
+        tokenizer_dir=parent_dir,
+        shard_bytes=settings.shard_bytes,
+        progress=context.progress,
+    )
     return {
         "method": settings.method,
+        "family": mixture.family,
         "experts": settings.experts,
         "active": settings.active,
-        "num_parameters": num_parameters,
-        "num_active_parameters": num_parameters - per_expert * (settings.experts - settings.active),
-        "num_tensors": len(planned),
-        "num_bytes": sum(path.stat().st_size for path in context.out_dir.glob("*.safetensors")),
+        "router": settings.router,
+        "num_active_parameters": counts["num_parameters"] - _idle_parameters(mixture),
+        **counts,
     }
+
+
+def _routers(parent_dir: Path, settings: UpcycleSettings, progress: Progress) -> NDArray[np.float32]:
+    # torch is needed for this alone
+    from moyai.layerwise.gates import prompt_gates
+
+    return prompt_gates(parent_dir, settings.prompts, mode=settings.gate_mode, behaviour="exact", progress=progress)
+
+
+def _idle_parameters(mixture: Architecture) -> int:
+    """Of the experts that a token does not use."""
+    per_expert = 3 * mixture.hidden_size * mixture.intermediate_size
+    return per_expert * mixture.num_hidden_layers * (mixture.num_experts - mixture.num_active_experts)

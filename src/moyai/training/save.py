@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from moyai.checkpoint.layout import Matrix, expert_name, router_name
 from moyai.checkpoint.planned import PlannedTensor
 from moyai.checkpoint.writer import write_checkpoint
 from moyai.forest.model import ForestModel
 from moyai.progress import Progress
+from moyai.recipe.architecture import Family
 
 _SHARD_BYTES = 5_000_000_000
+_STACKED = re.compile(r"layers\.(?P<layer>\d+)\.mlp\.experts\.(?P<part>gate_up_proj|down_proj)")
+# transformers keeps all experts in one tensor, gate above up
+_PARTS: dict[str, tuple[Matrix, ...]] = {"gate_up_proj": ("gate", "up"), "down_proj": ("down",)}
+_ROUTER = re.compile(r"model\.layers\.(?P<layer>\d+)\.mlp\.gate\.weight")
 
 
 def write_trained(model: ForestModel, out_dir: Path, progress: Progress) -> None:
@@ -31,26 +38,27 @@ def write_trained(model: ForestModel, out_dir: Path, progress: Progress) -> None
 
 def named_tensors(model: ForestModel) -> Iterator[tuple[str, list[torch.Tensor]]]:
     """Each tensor of the checkpoint layout, as the blocks of rows it is made of."""
+    family: Family = model.backbone.config.model_type
     for name, parameter in model.backbone.named_parameters():
         if name.startswith("embed_tokens."):
             continue
-        full = f"model.{name}"
-        layer = full.removesuffix(".gate_up_proj").removesuffix(".down_proj").removesuffix(".mlp.experts")
-        if full.endswith(".mlp.experts.gate_up_proj"):
-            for expert, gate_up_FD in enumerate(parameter.detach()):
-                gate_FD, up_FD = gate_up_FD.chunk(2)
-                yield f"{layer}.block_sparse_moe.experts.{expert}.w1.weight", [gate_FD]
-                yield f"{layer}.block_sparse_moe.experts.{expert}.w3.weight", [up_FD]
-        elif full.endswith(".mlp.experts.down_proj"):
-            for expert, down_DF in enumerate(parameter.detach()):
-                yield f"{layer}.block_sparse_moe.experts.{expert}.w2.weight", [down_DF]
-        elif full.endswith(".mlp.gate.weight"):
-            yield full.replace(".mlp.gate.", ".block_sparse_moe.gate."), [parameter.detach()]
-        else:
-            yield full, [parameter.detach()]
+        stacked = _STACKED.fullmatch(name)
+        if stacked is None:
+            yield _original_name(family, f"model.{name}"), [parameter.detach()]
+            continue
+        layer = int(stacked["layer"])
+        for expert, weight in enumerate(parameter.detach()):
+            matrices = _PARTS[stacked["part"]]
+            for matrix, part in zip(matrices, weight.chunk(len(matrices)), strict=True):
+                yield expert_name(family, layer, expert, matrix), [part]
     yield "model.embed_tokens.weight", [block.detach() for block in model.embedding.blocks]
     if not model.tied:
         yield "lm_head.weight", [block.detach() for block in model.head.blocks]
+
+
+def _original_name(family: Family, name: str) -> str:
+    router = _ROUTER.fullmatch(name)
+    return router_name(family, int(router["layer"])) if router else name
 
 
 def _stacked_shape(pieces: list[torch.Tensor]) -> tuple[int, ...]:
