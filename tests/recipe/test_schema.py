@@ -59,7 +59,7 @@ def test_one_file_instead_of_a_mixture_is_allowed() -> None:
 def test_choices_and_descriptions_come_along() -> None:
     found = stage_schemas()
     assert found["upcycle"]["properties"]["method"]["enum"] == ["copy", "noise", "drop", "virtual-group"]
-    assert found["export"]["properties"]["type"]["enum"] == ["f32", "f16", "bf16", "q8_0"]
+    assert found["export"]["properties"]["type"]["enum"] == ["f32", "f16", "bf16", "q8_0", "q4_k_m"]
     assert "how many new pieces" in found["extend"]["properties"]["pieces"]["description"].lower()
 
 

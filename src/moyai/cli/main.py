@@ -17,6 +17,7 @@ from moyai.cli.chat import chat
 from moyai.cli.export import export
 from moyai.cli.extend import extend
 from moyai.cli.fetch import fetch
+from moyai.cli.merge import merge
 from moyai.cli.output import print_error
 from moyai.cli.plan import plan
 from moyai.cli.recipes import recipes
@@ -39,7 +40,7 @@ app = typer.Typer(
 
 # The one table of verbs, in the order of the help text.
 app.add_typer(recipes, name="recipes")
-for _verb in (plan, run, show, report, fetch, extend, upcycle, verify, export, chat):
+for _verb in (plan, run, show, report, fetch, extend, upcycle, merge, verify, export, chat):
     app.command(_verb.__name__)(_verb)
 
 

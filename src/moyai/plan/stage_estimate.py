@@ -31,6 +31,8 @@ from moyai.plan.training_cost import (
 from moyai.recipe.architecture import Architecture, mixture_of
 from moyai.recipe.recipe import Step
 from moyai.recipe.settings import (
+    ChatVectorSettings,
+    ComposeSettings,
     EvaluateSettings,
     ExportSettings,
     ExtendSettings,
@@ -47,6 +49,7 @@ _Settings = TypeVar("_Settings", bound=StageSettings)
 STREAMING_BYTES = 500_000_000
 """Memory of work that goes tensor by tensor: little but the process."""
 BFLOAT16_BYTES, FLOAT32_BYTES = 2, 4
+_STORED_BYTES = {"float32": FLOAT32_BYTES, "float16": 2, "bfloat16": BFLOAT16_BYTES}
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,36 @@ def _upcycle(step: Step, inputs: Inputs) -> Estimate:
     after = replace(model, architecture=mixture)
     return Estimate(
         after, read_bytes=model.stored_bytes, written_bytes=after.stored_bytes, memory_bytes=STREAMING_BYTES
+    )
+
+
+def _compose(step: Step, inputs: Inputs) -> Estimate:
+    settings, model = _typed(step, ComposeSettings), next(iter(inputs.values()))
+    if model.architecture.is_moe:
+        raise RecipeError(
+            f"stage {step.name!r} composes experts around a model that has {model.architecture.num_experts} already",
+            hint="the base is a dense model; set `from:` to a stage before the experts",
+        )
+    mixture = mixture_of(model.architecture, experts=len(settings.experts), active=settings.experts_per_token)
+    weight_bytes = _STORED_BYTES[settings.dtype] if settings.dtype else model.weight_bytes
+    after = replace(model, architecture=mixture, weight_bytes=weight_bytes)
+    return Estimate(
+        after,
+        read_bytes=len(settings.named_models()) * model.stored_bytes,
+        written_bytes=after.stored_bytes,
+        memory_bytes=STREAMING_BYTES,
+    )
+
+
+def _chat_vector(step: Step, inputs: Inputs) -> Estimate:
+    settings, model = _typed(step, ChatVectorSettings), next(iter(inputs.values()))
+    weight_bytes = _STORED_BYTES[settings.dtype] if settings.dtype else model.weight_bytes
+    after = replace(model, weight_bytes=weight_bytes)
+    return Estimate(
+        after,
+        read_bytes=(1 + len(settings.named_models())) * model.stored_bytes,
+        written_bytes=after.stored_bytes,
+        memory_bytes=STREAMING_BYTES,
     )
 
 
@@ -284,6 +317,8 @@ _ESTIMATES: dict[str, Callable[[Step, Inputs], Estimate]] = {
     "init": _init,
     "extend": _extend,
     "upcycle": _upcycle,
+    "compose": _compose,
+    "chat_vector": _chat_vector,
     "pretrain": _pretrain,
     "sft": _sft,
     "verify": _verify,

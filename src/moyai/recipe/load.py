@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from moyai.errors import InputFileError, RecipeError
 from moyai.recipe.architecture import Architecture
+from moyai.recipe.chat_vector import ChatVector
+from moyai.recipe.composition import ExpertSource
+from moyai.recipe.expert_prompts import ExpertPrompts
 from moyai.recipe.recipe import Card, Recipe, StageSettingsError
 from moyai.recipe.settings import STAGE_SETTINGS
 
@@ -81,7 +84,7 @@ def parse_recipe(text: str, *, where: str, overrides: Iterable[str] = (), mini: 
     Raises:
         RecipeError: the YAML or a setting is wrong.
     """
-    data = _yaml(text, where)
+    data = parse_yaml(text, where)
     if not isinstance(data, dict):
         raise RecipeError(f"{where} is not a recipe: it must be a mapping with moyai, name, base and stages")
     miniature = data.pop("mini", None)
@@ -91,6 +94,15 @@ def parse_recipe(text: str, *, where: str, overrides: Iterable[str] = (), mini: 
         _merge(data, miniature, where)
     for override in overrides:
         _override(data, override, where)
+    return check_recipe(data, where=where)
+
+
+def check_recipe(data: dict[str, Any], *, where: str) -> Recipe:
+    """A recipe from its keys and values, checked; `where` names it in messages.
+
+    Raises:
+        RecipeError: a key or a setting is wrong; all are told at once.
+    """
     _resolve_sources(data)
     try:
         return Recipe.model_validate(data)
@@ -162,7 +174,12 @@ def _read_text(path: Path) -> str:
         raise InputFileError(f"recipe {path} is not UTF-8 (byte {error.start})") from None
 
 
-def _yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """The values of a YAML text; `where` names it in messages.
+
+    Raises:
+        RecipeError: it is not YAML, or has a key twice.
+    """
     try:
         return yaml.load(text, Loader=_RecipeLoader)
     except yaml.YAMLError as error:
@@ -225,7 +242,7 @@ def _override(data: dict[str, Any], text: str, where: str) -> None:
     keys = path.split(".")
     if not equals or not all(keys):
         raise RecipeError(f"--set {text} is not PATH=VALUE", hint="for example --set stages.pretrain.tokens=1e6")
-    parsed = _yaml(value, f"--set {path}")
+    parsed = parse_yaml(value, f"--set {path}")
     if keys[0] == "stages":
         if len(keys) < 3:
             raise RecipeError(f"--set {path} names no setting", hint="write stages.NAME.KEY=VALUE")
@@ -237,6 +254,10 @@ def _override(data: dict[str, Any], text: str, where: str) -> None:
         if not isinstance(target, dict):
             raise RecipeError(f"--set {path}: {key} has no settings inside it")
     target[keys[-1]] = parsed
+
+
+# Settings inside settings.
+_NESTED = (ExpertSource, ExpertPrompts, ChatVector)
 
 
 def _recipe_error(error: ValidationError, where: str) -> RecipeError:
@@ -264,7 +285,7 @@ def _problem(item: dict[str, Any]) -> str:
 
 def _nearest(item: dict[str, Any]) -> str:
     wrong = str(item["loc"][-1])
-    models: list[type[BaseModel]] = [Recipe, Architecture, Card, *STAGE_SETTINGS.values()]
+    models: list[type[BaseModel]] = [Recipe, Architecture, Card, *STAGE_SETTINGS.values(), *_NESTED]
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()} | {"mini"}
     near = difflib.get_close_matches(wrong, keys, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moyai.recipe.architecture import Architecture
+from moyai.recipe.composition import STAGE_PREFIX
 from moyai.recipe.settings import STAGE_SETTINGS, EvaluateSettings, InitSettings, StageSettings, VerifySettings
 
 
@@ -127,4 +128,5 @@ def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[st
         if checked(settings.against) == source:
             raise ValueError(f"stage {name!r} compares {source!r} with itself; let `against` name an earlier stage")
         return (source, settings.against)
-    return (source,)
+    from_stages = [model.removeprefix(STAGE_PREFIX) for model in settings.named_models() if model.startswith(STAGE_PREFIX)]
+    return tuple(dict.fromkeys((source, *map(checked, from_stages))))

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from moyai.recipe.chat_vector import ChatVectors, Skips
+from moyai.recipe.composition import DRAWN_MODES, ComposeGateMode, ExpertSources
 from moyai.recipe.expert_prompts import ExpertPromptSets, GateMode
 
 
@@ -52,6 +54,10 @@ class StageSettings(BaseModel):
     source: str = Field(
         default="", alias="from", description="Name of the stage whose checkpoint is the input; default: the one before."
     )
+
+    def named_models(self) -> tuple[str, ...]:
+        """The models that it reads besides its input, each once: MODEL or `stage:NAME`."""
+        return ()
 
 
 class InitSettings(StageSettings):
@@ -133,6 +139,89 @@ class UpcycleSettings(StageSettings):
         if len(self.prompts) != wanted:
             raise ValueError(f"prompts has {len(self.prompts)} entries; router {self.router} wants {wanted}")
         return self
+
+
+class ComposeSettings(StageSettings):
+    """Compose a mixture from several models: one is the base, the feed-forward layers of others are its experts.
+
+    The keys are those of a mergekit-moe file; its base_model is the stage's input.
+    """
+
+    experts: ExpertSources = Field(description="Whose feed-forward layers; a MODEL or stage:NAME each.")
+    experts_per_token: Count = 2
+    shared_experts: ExpertSources = Field(default=(), description="Qwen2-MoE: the one expert that every token uses.")
+    gate_mode: ComposeGateMode = Field(default="hidden", description="What the routers are made of.")
+    gates: Literal["exact", "mergekit"] = Field(
+        default="exact", description="Gates from prompts: as the router really sees them, or as mergekit computes them."
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(default=None, description="Default: the base's.")
+    architecture: str | None = Field(default=None, description="The beginning of the result's name: mixtral, qwen, ...")
+    tokenizer_source: str = Field(default="base", description="base or model:MODEL; must be the same vocabulary.")
+    seed: int = 0
+    shard_bytes: Count = Field(default=5_000_000_000, description="Largest size of one safetensors file.")
+
+    def named_models(self) -> tuple[str, ...]:
+        """The experts' models and the tokenizer's."""
+        named = [source.source_model for source in (*self.experts, *self.shared_experts)]
+        if self.tokenizer_source != "base":
+            named.append(self.tokenizer_source.removeprefix("model:"))
+        return tuple(dict.fromkeys(named))
+
+    @model_validator(mode="after")
+    def _experts_fit(self) -> Self:
+        if len(self.experts) < 2:
+            raise ValueError(f"experts has {len(self.experts)} entries: a mixture has at least 2")
+        if self.experts_per_token > len(self.experts):
+            raise ValueError(
+                f"experts_per_token is {self.experts_per_token}, more than the {len(self.experts)} experts there are"
+            )
+        if self.tokenizer_source != "base" and not self.tokenizer_source.startswith("model:"):
+            raise ValueError(
+                f"tokenizer_source is {self.tokenizer_source!r}; experts share one vocabulary, so it is 'base' or"
+                " 'model:MODEL'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> Self:
+        if self.gate_mode in DRAWN_MODES:
+            return self
+        everyone = (*self.experts, *self.shared_experts)
+        without = [expert.source_model for expert in everyone if not expert.positive_prompts]
+        if without:
+            raise ValueError(
+                f"gate_mode {self.gate_mode} is made of prompts, but these experts have no positive_prompts:"
+                f" {', '.join(without)}; random and uniform_random want none"
+            )
+        prompts = {(expert.positive_prompts, expert.negative_prompts) for expert in self.experts}
+        if len(prompts) == 1:
+            raise ValueError("all experts have the same prompts, so no router could tell them apart")
+        return self
+
+
+class ChatVectorSettings(StageSettings):
+    """Add what tuning has changed in other models: the weights of a chat model minus those of its base."""
+
+    chat_vectors: ChatVectors = Field(description="What is added: {chat: MODEL, base: MODEL, ratio: 1.0} each.")
+    skip: Skips | None = Field(
+        default=None,
+        description="What is left as it is: embeddings, head, norms.  Default: embeddings and head where a vocabulary"
+        " differs, otherwise nothing.",
+    )
+    special_tokens: dict[str, str] = Field(
+        default={}, description="{token of the result: token of the last chat model} whose rows are taken from there."
+    )
+    chat_template: bool = Field(
+        default=True,
+        description="Take chat template, end mark and generation settings from the last chat model, where the"
+        " vocabulary has their tokens.",
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(default=None, description="Default: the base's.")
+    shard_bytes: Count = Field(default=5_000_000_000, description="Largest size of one safetensors file.")
+
+    def named_models(self) -> tuple[str, ...]:
+        """The models that the vectors are made of."""
+        return tuple(dict.fromkeys(model for vector in self.chat_vectors for model in (vector.chat, vector.base)))
 
 
 Trainable = Literal["all", "new-embeddings", "no-attention"]
@@ -228,6 +317,8 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "init": InitSettings,
     "extend": ExtendSettings,
     "upcycle": UpcycleSettings,
+    "compose": ComposeSettings,
+    "chat_vector": ChatVectorSettings,
     "pretrain": PretrainSettings,
     "sft": SftSettings,
     "verify": VerifySettings,

@@ -25,6 +25,8 @@ _KIND_NAMES = {
     "init": Bilingual("元モデル", "base"),
     "extend": Bilingual("語彙拡張", "extend vocabulary"),
     "upcycle": Bilingual("アップサイクル", "upcycle to experts"),
+    "compose": Bilingual("エキスパートの合成", "compose experts"),
+    "chat_vector": Bilingual("チャットベクトル", "add chat vector"),
     "pretrain": Bilingual("継続事前学習", "continued pre-training"),
     "sft": Bilingual("指示学習", "instruction tuning"),
     "verify": Bilingual("同一性の検証", "verify"),
@@ -77,6 +79,12 @@ def _upcycle(results: dict[str, Any]) -> KeyFigure:
     return KeyFigure(experts, size)
 
 
+def _chat_vector(results: dict[str, Any]) -> KeyFigure:
+    vectors = results.get("vectors", ())
+    ratios = ", ".join(f"{vector['ratio']:g} × {vector['chat']}" for vector in vectors)
+    return KeyFigure(f"{len(vectors)} vector{'s' if len(vectors) != 1 else ''}", ratios)
+
+
 def _training(results: dict[str, Any]) -> KeyFigure:
     first, last = results.get("first_loss"), results.get("last_loss")
     loss = f"loss {first:.2f} → {last:.2f}" if first is not None and last is not None else ""
@@ -104,6 +112,8 @@ _KEY_FIGURES: dict[str, Callable[[dict[str, Any]], KeyFigure]] = {
     "init": _init,
     "extend": _extend,
     "upcycle": _upcycle,
+    "compose": _upcycle,
+    "chat_vector": _chat_vector,
     "pretrain": _training,
     "sft": _training,
     "verify": _verify,

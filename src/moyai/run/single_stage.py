@@ -1,24 +1,24 @@
 """One stage on one model, for the verbs that do a single step: the result is a directory like a stage's of a run.
 
-A checkpoint directory on this machine is read where it lies, it is not copied first.  Its content hash, which the
-record wants, is computed while the stage works.
+A checkpoint directory, on this machine or in the hub's cache, is read where it lies, it is not copied first.  The
+content hashes that the record wants are computed while the stage works.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 from moyai.checkpoint.disk import full_disk_told
-from moyai.checkpoint.sources import source_sha256
+from moyai.checkpoint.sources import resolve_model
+from moyai.errors import UserError
 from moyai.progress import Progress
 from moyai.recipe.recipe import Recipe, Step
 from moyai.recipe.record import RECORD_NAME, Identity, Parent, Record, canonical_json, read_record
-from moyai.recipe.sources import LocalModel, parse_model
+from moyai.recipe.sources import GgufModel, WheelModel, parse_model
 from moyai.run.lock import lock_directory
 from moyai.run.runner import run_steps, tidy, work
 from moyai.stages.table import STAGES
@@ -43,62 +43,59 @@ def run_single_stage(recipe: Recipe, *, out_dir: Path, cache_dir: Path, progress
         DiskSpaceError: the disk is full.
     """
     init, step = recipe.steps()
+    source = parse_model(recipe.base)
+    base_dir = None if isinstance(source, WheelModel | GgufModel) else resolve_model(source, cache_dir, progress)
     final = out_dir.absolute()
     work_dir = final.with_name(f".{final.name}.moyai")
     work_dir.mkdir(parents=True, exist_ok=True)
     with lock_directory(work_dir), full_disk_told(work_dir, f"{step.name} worked"):
-        source = parse_model(recipe.base)
-        if isinstance(source, LocalModel):
-            record = _on_directory(init, step, source, work_dir, cache_dir, progress)
-        else:
-            ((base_dir, base),) = run_steps(
-                recipe, out_dir=work_dir, until=init.name, cache_dir=cache_dir, progress=progress
-            )
-            record = _work(step, base_dir, lambda: base.fingerprint, work_dir, cache_dir, progress)
-        (work_dir / _RESULT_NAME).replace(final)
+        try:
+            if base_dir is None:  # it has to be converted first
+                ((base_dir, _),) = run_steps(
+                    recipe, out_dir=work_dir, until=init.name, cache_dir=cache_dir, progress=progress
+                )
+            record = _work(init, step, base_dir, work_dir, cache_dir, progress)
+            (work_dir / _RESULT_NAME).replace(final)
+        except UserError:
+            if not any(work_dir.rglob("*.safetensors*")):  # nothing that going on could use
+                shutil.rmtree(work_dir)
+            raise
     shutil.rmtree(work_dir)
     return record
 
 
-def _on_directory(
-    init: Step, step: Step, source: LocalModel, work_dir: Path, cache_dir: Path, progress: Progress
-) -> Record:
-    with ThreadPoolExecutor(1) as pool:
-        content = pool.submit(source_sha256, source, cache_dir)
-
-        def fingerprint() -> str:
-            """The one that the `init` stage of a recipe with this base would have."""
-            settings = init.settings.model_dump(mode="json", by_alias=True)
-            outside = {settings["base"]: content.result()}
-            revision = STAGES["init"]().revision
-            return Identity(
-                kind="init", revision=revision, settings=settings, parents=(), outside=outside
-            ).fingerprint()
-
-        return _work(step, source.path, fingerprint, work_dir, cache_dir, progress)
-
-
 def _work(
-    step: Step, base_dir: Path, fingerprint: Callable[[], str], work_dir: Path, cache_dir: Path, progress: Progress
+    init: Step, step: Step, base_dir: Path, work_dir: Path, cache_dir: Path, progress: Progress
 ) -> Record:
-    stage = STAGES[step.kind]()
     settings = step.settings.model_dump(mode="json", by_alias=True)
-    outside = stage.outside(step.settings, cache_dir)
-
-    def identity() -> Identity:
-        parents = (Parent(name=step.inputs[0], fingerprint=fingerprint()),)
-        return Identity(
-            kind=step.kind, revision=stage.revision, settings=settings, parents=parents, outside=outside
-        )
-
-    mark = canonical_json([stage.revision, settings, outside, str(base_dir.resolve()), _state(base_dir)])
+    revision = STAGES[step.kind]().revision
+    mark = canonical_json([revision, settings, str(base_dir.resolve()), _state(base_dir)])
     result_dir = _begin(work_dir, mark)
     if (result_dir / RECORD_NAME).exists():  # killed between the record and the rename
         record = read_record(result_dir)
     else:
-        record = work(step, result_dir, {step.inputs[0]: base_dir}, cache_dir, progress, identity)
+        with ThreadPoolExecutor(1) as pool:
+            identity = pool.submit(_identity, init, step, cache_dir)
+            record = work(step, result_dir, {init.name: base_dir}, cache_dir, progress, identity.result)
     tidy(result_dir)
     return record
+
+
+def _identity(init: Step, step: Step, cache_dir: Path) -> Identity:
+    """The identity that the stage would have in a run of the same recipe."""
+    base = _identity_of(init, (), cache_dir)
+    return _identity_of(step, (Parent(name=init.name, fingerprint=base.fingerprint()),), cache_dir)
+
+
+def _identity_of(step: Step, parents: tuple[Parent, ...], cache_dir: Path) -> Identity:
+    stage = STAGES[step.kind]()
+    return Identity(
+        kind=step.kind,
+        revision=stage.revision,
+        settings=step.settings.model_dump(mode="json", by_alias=True),
+        parents=parents,
+        outside=stage.outside(step.settings, cache_dir),
+    )
 
 
 def _begin(work_dir: Path, mark: str) -> Path:

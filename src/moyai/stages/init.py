@@ -10,7 +10,6 @@ from moyai.checkpoint.layout import check_complete, expected_tensors
 from moyai.checkpoint.model_directory import write_model
 from moyai.checkpoint.reader import CheckpointReader
 from moyai.checkpoint.sources import resolve_model, source_sha256
-from moyai.gguf.read import gguf_to_checkpoint
 from moyai.progress import Progress
 from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import InitSettings
@@ -42,6 +41,8 @@ def fetch(model: str, out_dir: Path, cache_dir: Path, progress: Progress) -> dic
     source = parse_model(model)
     path = resolve_model(source, cache_dir, progress)
     if path.suffix == ".gguf":
+        from moyai.gguf.read import gguf_to_checkpoint  # other bases do without the GGUF library
+
         converted = gguf_to_checkpoint(path, out_dir, progress=progress)
         return {
             "source": model,

@@ -28,6 +28,18 @@ def _upcycle() -> Stage:
     return Stage(upcycle.run, upcycle.REVISION, nothing_outside)
 
 
+def _compose() -> Stage:
+    from moyai.stages import compose
+
+    return Stage(compose.run, compose.REVISION, compose.outside)
+
+
+def _chat_vector() -> Stage:
+    from moyai.stages import chat_vector
+
+    return Stage(chat_vector.run, chat_vector.REVISION, chat_vector.outside)
+
+
 def _pretrain() -> Stage:
     from moyai.stages import pretrain
 
@@ -62,6 +74,8 @@ STAGES: dict[str, Callable[[], Stage]] = {
     "init": _init,
     "extend": _extend,
     "upcycle": _upcycle,
+    "compose": _compose,
+    "chat_vector": _chat_vector,
     "pretrain": _pretrain,
     "sft": _sft,
     "verify": _verify,
