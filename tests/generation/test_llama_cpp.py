@@ -81,6 +81,28 @@ def test_exported_mixture_says_what_transformers_says(mixtral: Path, tiny: Llama
     assert compared > 60
 
 
+@torch.inference_mode()
+def test_log_probabilities_are_those_of_transformers(mixtral: Path, tiny: LlamaCpp) -> None:
+    model = AutoModelForCausalLM.from_pretrained(mixtral, dtype=torch.float32)
+    prompt = AutoTokenizer.from_pretrained(mixtral)("The boat is 日本")["input_ids"]
+    vocabulary = model.config.vocab_size
+    expected_TV = model(torch.tensor([prompt])).logits[0].log_softmax(-1)
+    for length, expected_V in enumerate(expected_TV, start=1):
+        found = tiny.next_log_probabilities(prompt[:length], top=vocabulary)
+        assert sorted(found) == list(range(vocabulary))
+        assert expected_V.tolist() == pytest.approx([found[token] for token in range(vocabulary)], abs=1e-3)
+        likeliest = tiny.next_log_probabilities(prompt[:length], top=3)
+        assert list(likeliest) == expected_V.topk(3).indices.tolist()
+
+
+def test_log_probabilities_in_the_middle_of_a_character(smollm2: LlamaCpp) -> None:
+    ids = smollm2.tokenize("吾輩は猫である。🦊")
+    for length in range(1, len(ids)):
+        found = smollm2.next_log_probabilities(ids[:length], top=5)
+        assert len(found) == 5
+        assert sorted(found.values(), reverse=True) == list(found.values())
+
+
 def test_tokenization_of_a_tiny_vocabulary(mixtral: Path, tiny: LlamaCpp) -> None:
     tokenizer = Tokenizer.from_file(str(mixtral / "tokenizer.json"))
     for text in TEXTS:

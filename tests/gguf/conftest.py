@@ -4,18 +4,15 @@ import pytest
 
 from moyai.gguf.write import checkpoint_to_gguf
 from moyai.progress import SilentProgress
-from tiny import write_tiny_checkpoint
+from tiny import FAMILIES, write_tiny_checkpoint
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")
-    return {
-        "llama": write_tiny_checkpoint(root / "llama"),
-        "untied": write_tiny_checkpoint(root / "untied", tied=False),
-        "mistral": write_tiny_checkpoint(root / "mistral", "mistral", tied=False),
-        "mixtral": write_tiny_checkpoint(root / "mixtral", "mixtral", tied=False),
-    }
+    made = {family: write_tiny_checkpoint(root / family, family, tied=family == "llama") for family in FAMILIES}
+    made["untied"] = write_tiny_checkpoint(root / "untied", tied=False)
+    return made
 
 
 @pytest.fixture(scope="session")

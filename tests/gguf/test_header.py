@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -55,6 +56,47 @@ def test_an_array_beyond_the_end_costs_nothing(tmp_path: Path) -> None:
         path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + array)
         with pytest.raises(InputFileError, match="is damaged"):
             read_header(path)
+
+
+def test_a_header_is_not_as_long_as_its_file(tmp_path: Path) -> None:
+    """A damaged length may stay within a file that is mostly weights."""
+    path, num_bytes = tmp_path / "model.gguf", 10**12
+    start = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q1s", 1, b"k")
+    for value, told in (
+        (struct.pack("<IIQ", 9, 0, 4_000_001), "'k' has 4000001 values; at most 4000000 are read"),
+        (struct.pack("<IIQ", 9, 8, 10**9), "'k' has 1000000000 values; at most 4000000 are read"),
+        (struct.pack("<IQ", 8, 200_000_000), "its header does not end within 100000000 bytes"),
+        (struct.pack("<IIQ", 9, 12, 4_000_000) + bytes(32_000_000), None),
+    ):
+        path.write_bytes(start + value)
+        os.truncate(path, len(start + value) if told is None else num_bytes)  # a hole: it takes no room
+        if told is None:
+            assert len(read_header(path).metadata["k"]) == 4_000_000
+            continue
+        with pytest.raises(InputFileError, match="is damaged") as caught:
+            read_header(path)
+        assert told in str(caught.value)
+
+
+def test_something_else_than_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.mkdir()
+    with pytest.raises(InputFileError, match=r"model\.gguf is a directory, not a file"):
+        read_header(path)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(InputFileError, match="is a pipe, a socket or a device"):
+        read_header(path)
+
+
+def test_a_long_name_is_told_in_short(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    name = "x" * 50_000
+    tensor = struct.pack("<Q", len(name)) + name.encode() + struct.pack("<IQIQ", 1, 1, 99, 0)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor)
+    with pytest.raises(InputFileError, match="has the unknown quantisation 99") as caught:
+        read_header(path)
+    assert len(str(caught.value)) < 600
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -79,17 +79,22 @@ def changed(header: GgufHeader, **changes: Any) -> GgufHeader:
 
 
 ARCHITECTURE_FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"general__architecture": "gemma3"}, "general.architecture 'gemma3'"),
+    ({"general__architecture": "gemma3"}, "general.architecture 'gemma3'; llama, qwen2, qwen3, qwen2moe, qwen3moe can"),
     ({"general__architecture": None}, "no text under 'general.architecture'"),
     ({"llama__block_count": None}, "no llama.block_count"),
     ({"llama__attention__head_count": [4, 4]}, r"\[4, 4\] under llama.attention.head_count"),
     ({"llama__attention__head_count": 0}, "does not describe a model"),
     ({"llama__attention__layer_norm_rms_epsilon": None}, "no llama.attention.layer_norm_rms_epsilon"),
     ({"llama__rope__scaling__type": "yarn"}, "stretches its rotary positions"),
+    ({"llama__rope__scaling__factor": 2.0}, "stretches its rotary positions"),
+    ({"llama__rope__scale_linear": 4.0}, "stretches its rotary positions"),
+    ({"llama__expert_used_count": None}, "no llama.expert_used_count"),
+    ({"general__architecture": "qwen2moe"}, "no qwen2moe.embedding_length"),
     ({"llama__rope__dimension_count": 4}, "not its head size"),
 ]
 VOCABULARY_FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"tokenizer__ggml__model": "llama"}, "others not yet"),
+    ({"tokenizer__ggml__model": "rwkv"}, "'rwkv'; gpt2, llama, t5 can be read"),
+    ({"tokenizer__ggml__model": "llama"}, "one finite tokenizer.ggml.scores"),
     ({"tokenizer__ggml__pre": "tekken"}, "not yet known"),
     ({"tokenizer__ggml__pre": None}, "no text under 'tokenizer.ggml.pre'"),
     ({"tokenizer__ggml__tokens": None}, "no list of texts"),

@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +12,16 @@ from gguf.constants import TokenType
 from safetensors.numpy import load_file
 
 from moyai.checkpoint import disk
-from moyai.errors import DiskSpaceError, InputFileError
+from moyai.checkpoint.config import write_config
+from moyai.checkpoint.header import header_bytes
+from moyai.checkpoint.layout import expected_tensors
+from moyai.errors import DiskSpaceError, FailedError, InputFileError
 from moyai.gguf.header import read_header
 from moyai.gguf.read import gguf_to_checkpoint
-from moyai.gguf.write import GgufType, checkpoint_to_gguf
+from moyai.gguf.tensor_types import GgufType
+from moyai.gguf.write import checkpoint_to_gguf
 from moyai.progress import SilentProgress
+from moyai.recipe.architecture import Architecture
 from tiny import tiny_model, write_tiny_tokenizer
 
 SILENT = SilentProgress()
@@ -181,3 +190,130 @@ def test_a_full_disk_is_told_before_writing(
     with pytest.raises(DiskSpaceError):
         checkpoint_to_gguf(checkpoints["llama"], tmp_path / "a.gguf", type="f32", progress=SILENT)
     assert not list(tmp_path.glob("a.gguf*"))
+
+
+def test_fallbacks_are_counted_and_told(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Listening(SilentProgress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    written = checkpoint_to_gguf(
+        checkpoints["mixtral"], tmp_path / "a.gguf", type="q4_k_m", progress=Listening()
+    )
+    header = read_header(tmp_path / "a.gguf")
+    found = [tensor.type.name for tensor in header.tensors.values()]
+    assert written.num_tensors == {name: found.count(name) for name in ("F32", "Q5_0", "Q8_0")}
+    # Rows of 32 and 64 numbers: all matrices but the two routers.
+    assert written.num_fallback_tensors == 2 + 2 * 7
+    assert notes == [
+        "16 of 23 tensors have rows that are no whole number of blocks and take a larger type"
+    ]
+    assert written.num_bytes == (tmp_path / "a.gguf").stat().st_size
+    assert header.metadata["general.file_type"] == 15
+    assert header.metadata["general.quantization_version"] == 2
+    notes.clear()
+    written = checkpoint_to_gguf(
+        checkpoints["mixtral"], tmp_path / "a.gguf", type="q8_0", progress=Listening()
+    )
+    assert (written.num_fallback_tensors, notes) == (0, [])
+
+
+@pytest.mark.parametrize("type", ["f16", "q4_k_m"])
+def test_bytes_depend_neither_on_pieces_nor_on_cores(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type: GgufType
+) -> None:
+    from moyai.gguf import encode
+
+    for family in ("mixtral", "qwen2_moe"):
+        checkpoint_to_gguf(checkpoints[family], tmp_path / "whole.gguf", type=type, progress=SILENT, name="a")
+        for cores, elements, under_way in [(1, 1, 1), (5, 700, 3000)]:
+            with monkeypatch.context() as patched:
+                patched.setattr(encode.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+                patched.setattr(encode, "_PIECE_ELEMENTS", elements)
+                patched.setattr(encode, "_ELEMENTS_UNDER_WAY", under_way)
+                checkpoint_to_gguf(checkpoints[family], tmp_path / "cut.gguf", type=type, progress=SILENT, name="a")
+            assert (tmp_path / "cut.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+@pytest.mark.parametrize(("type", "weight"), [("f16", 1e6), ("q8_0", 1e9), ("q4_k_m", 1e9)])
+def test_a_failed_write_leaves_the_older_file(
+    checkpoints: dict[str, Path], tmp_path: Path, type: GgufType, weight: float
+) -> None:
+    from safetensors.numpy import save_file
+
+    checkpoint = shutil.copytree(checkpoints["llama"], tmp_path / "m")
+    values = weights(checkpoint)
+    values["model.layers.1.mlp.down_proj.weight"][3, 5] = weight
+    save_file(values, checkpoint / "model.safetensors")
+    (tmp_path / "a.gguf").write_bytes(b"older")
+    with pytest.raises(FailedError, match="beyond the range of"):
+        checkpoint_to_gguf(checkpoint, tmp_path / "a.gguf", type=type, progress=SILENT)
+    assert (tmp_path / "a.gguf").read_bytes() == b"older"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gguf", "m"]
+
+
+KILLED_ONCE_ALL_IS_WRITTEN = """
+import os, signal, sys
+from pathlib import Path
+from moyai.gguf.write import checkpoint_to_gguf
+from moyai.progress import SilentProgress
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+checkpoint_to_gguf(Path(sys.argv[1]), Path(sys.argv[2]), type="q4_k_m", progress=SilentProgress())
+"""
+
+
+def test_a_killed_write_leaves_nothing_under_the_name(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    command = [sys.executable, "-c", KILLED_ONCE_ALL_IS_WRITTEN, checkpoints["llama"], path]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert [left.name for left in tmp_path.iterdir()] == ["a.gguf.partial"]
+    checkpoint_to_gguf(checkpoints["llama"], path, type="q4_k_m", progress=SILENT)
+    assert [left.name for left in tmp_path.iterdir()] == ["a.gguf"]
+    read_header(path)
+
+
+PEAK = """
+import os, sys
+from pathlib import Path
+import numpy
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+before = peak()
+from moyai.gguf.write import checkpoint_to_gguf
+from moyai.progress import SilentProgress
+os.sched_getaffinity = lambda _: set(range(16))
+checkpoint_to_gguf(Path(sys.argv[1]), Path(sys.argv[2]), type=sys.argv[3], progress=SilentProgress())
+assert not {"torch", "transformers", "xllamacpp"} & sys.modules.keys()
+print(peak() - before)
+"""
+LARGE = Architecture(
+    family="llama",
+    vocab_size=320,
+    hidden_size=2048,
+    intermediate_size=8192,
+    num_hidden_layers=4,
+    num_attention_heads=16,
+    num_key_value_heads=4,
+    head_dim=128,
+    tie_word_embeddings=False,
+)
+
+
+@pytest.mark.parametrize("type", ["f32", "q4_k_m"])
+def test_peak_memory_stays_within_200_mb_of_numpys(tmp_path: Path, type: GgufType) -> None:
+    """On 16 cores; a vocabulary of 150,000 tokens takes more than this one of 320."""
+    shapes = expected_tensors(LARGE)
+    header = header_bytes((name, "BF16", shape) for name, shape in shapes.items())
+    num_bytes = 2 * sum(int(np.prod(shape)) for shape in shapes.values())
+    assert num_bytes > 480e6
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + num_bytes)
+    write_config(tmp_path, LARGE, dtype="BF16", like={})
+    write_tiny_tokenizer(tmp_path)
+    command = [sys.executable, "-c", PEAK, tmp_path, tmp_path / "a.gguf", type]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    (tmp_path / "a.gguf").unlink()
+    assert int(done.stdout) < 200e6

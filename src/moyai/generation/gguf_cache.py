@@ -7,7 +7,8 @@ from pathlib import Path
 
 from moyai.checkpoint.sources import source_sha256
 from moyai.errors import InputFileError
-from moyai.gguf.write import GgufType, checkpoint_to_gguf
+from moyai.gguf.tensor_types import GgufType
+from moyai.gguf.write import checkpoint_to_gguf
 from moyai.progress import Progress
 from moyai.recipe.record import RECORD_NAME, canonical_json, read_record
 from moyai.recipe.sources import LocalModel

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,15 @@ from typing import Any
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
+from moyai.checkpoint.input_file import open_input, shown
 from moyai.errors import InputFileError
 
 _VERSIONS = (2, 3)
 _MAX_DIMENSIONS = 4
+# The largest vocabularies have 262,144 tokens and half a million merges, and take 15 MB.  A damaged length may be
+# that of the file, which is mostly weights, and a byte of an array takes 16 bytes as Python numbers.
+_MAX_HEADER_BYTES = 100_000_000
+_MAX_ARRAY_LENGTH = 4_000_000
 _HINT = "fetch or convert the file again"
 
 # struct code of each scalar value type
@@ -78,14 +84,8 @@ def read_header(path: Path) -> GgufHeader:
     Raises:
         InputFileError: there is no such file, it is no GGUF, it is cut off, or its table contradicts itself.
     """
-    try:
-        num_bytes = path.stat().st_size
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise InputFileError(f"GGUF file {path} does not exist") from None
-    except OSError as error:
-        raise InputFileError(f"GGUF file {path} cannot be read: {error.strerror}") from None
-    with file:
+    with open_input(path) as file:
+        num_bytes = os.fstat(file.fileno()).st_size
         if num_bytes < 24:
             raise InputFileError(f"{path} is not a GGUF file: it has only {num_bytes} bytes", hint=_HINT)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -116,7 +116,7 @@ class _Cursor:
         metadata = self.metadata(num_keys)
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            raise self.fault(f"general.alignment is {alignment!r}, not a power of two")
+            raise self.fault(f"general.alignment is {shown(alignment)}, not a power of two")
         entries = self.tensor_entries(num_tensors)
         data_start = -(-self.position // alignment) * alignment
         tensors = {name: self.tensor(name, *entry, data_start) for name, entry in entries.items()}
@@ -126,6 +126,8 @@ class _Cursor:
     def take(self, count: int) -> bytes:
         if count > self.num_bytes - self.position:
             raise self.fault(f"it ends at byte {self.num_bytes}, in the middle of its header")
+        if self.position + count > _MAX_HEADER_BYTES:
+            raise self.fault(f"its header does not end within {_MAX_HEADER_BYTES} bytes")
         self.position += count
         return self.content[self.position - count : self.position]
 
@@ -144,7 +146,7 @@ class _Cursor:
         for _ in range(num_keys):
             key = self.text()
             if key in metadata:
-                raise self.fault(f"the key {key!r} stands twice")
+                raise self.fault(f"the key {shown(key)} stands twice")
             metadata[key] = self.value(self.number("I"), key)
         return metadata
 
@@ -155,26 +157,28 @@ class _Cursor:
             return self.text()
         if kind == GGUFValueType.ARRAY:
             return self.array(self.number("I"), self.number("Q"), key)
-        raise self.fault(f"the key {key!r} has the unknown value type {kind}")
+        raise self.fault(f"the key {shown(key)} has the unknown value type {kind}")
 
     def array(self, kind: int, count: int, key: str) -> list[Any]:
+        if count > _MAX_ARRAY_LENGTH:
+            raise self.fault(f"the array {shown(key)} has {count} values; at most {_MAX_ARRAY_LENGTH} are read")
         if kind in _SCALARS:
             size = struct.calcsize("<" + _SCALARS[kind])
             return list(struct.unpack(f"<{count}{_SCALARS[kind]}", self.take(count * size)))
         if kind == GGUFValueType.STRING:
             if count * 8 > self.num_bytes - self.position:
-                raise self.fault(f"it ends at byte {self.num_bytes}, in the middle of {key!r}")
+                raise self.fault(f"it ends at byte {self.num_bytes}, in the middle of {shown(key)}")
             return [self.text() for _ in range(count)]
-        raise self.fault(f"the array {key!r} has the unknown value type {kind}")
+        raise self.fault(f"the array {shown(key)} has the unknown value type {kind}")
 
     def tensor_entries(self, count: int) -> dict[str, tuple[tuple[int, ...], int, int]]:
         entries: dict[str, tuple[tuple[int, ...], int, int]] = {}
         for _ in range(count):
             name, num_dimensions = self.text(), self.number("I")
             if name in entries:
-                raise self.fault(f"the tensor {name!r} stands twice")
+                raise self.fault(f"the tensor {shown(name)} stands twice")
             if not 1 <= num_dimensions <= _MAX_DIMENSIONS:
-                raise self.fault(f"the tensor {name!r} has {num_dimensions} dimensions")
+                raise self.fault(f"the tensor {shown(name)} has {num_dimensions} dimensions")
             shape = tuple(reversed([self.number("Q") for _ in range(num_dimensions)]))
             entries[name] = (shape, self.number("I"), self.number("Q"))
         return entries
@@ -186,17 +190,17 @@ class _Cursor:
             quantisation = GGMLQuantizationType(kind)
         except ValueError:
             raise InputFileError(
-                f"{self.path}: the tensor {name!r} has the unknown quantisation {kind}",
+                f"{self.path}: the tensor {shown(name)} has the unknown quantisation {kind}",
                 hint="the file may be newer than the installed gguf package",
             ) from None
         block, block_bytes = GGML_QUANT_SIZES[quantisation]
         if min(shape) < 1 or shape[-1] % block:
-            raise self.fault(f"the tensor {name!r} has shape {shape}, which {quantisation.name} cannot hold")
+            raise self.fault(f"the tensor {shown(name)} has shape {shape}, which {quantisation.name} cannot hold")
         num_bytes = math.prod(shape) // block * block_bytes
         start = data_start + offset
         if start + num_bytes > self.num_bytes:
             raise self.fault(
-                f"the tensor {name!r} ends at byte {start + num_bytes}, the file at byte {self.num_bytes}"
+                f"the tensor {shown(name)} ends at byte {start + num_bytes}, the file at byte {self.num_bytes}"
             )
         return GgufTensor(name, quantisation, shape, start, num_bytes)
 
@@ -204,4 +208,4 @@ class _Cursor:
         tensors.sort(key=lambda tensor: tensor.start)
         for before, after in pairwise(tensors):
             if before.start + before.num_bytes > after.start:
-                raise self.fault(f"the tensors {before.name!r} and {after.name!r} overlap")
+                raise self.fault(f"the tensors {shown(before.name)} and {shown(after.name)} overlap")

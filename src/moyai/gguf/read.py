@@ -22,7 +22,8 @@ from moyai.checkpoint.writer import write_checkpoint
 from moyai.errors import InputFileError
 from moyai.gguf.architecture import architecture_of
 from moyai.gguf.header import GgufHeader, GgufTensor, read_header
-from moyai.gguf.tensors import TensorPair, tensor_pairs, unpermuted
+from moyai.gguf.rotary_order import unpermuted
+from moyai.gguf.tensors import TensorPair, tensor_pairs
 from moyai.gguf.tokenizer_files import write_tokenizer_files
 from moyai.gguf.vocabulary import Vocabulary, read_vocabulary
 from moyai.progress import Progress
@@ -53,7 +54,7 @@ def gguf_to_checkpoint(
     Everything that the file says of itself is checked before the first byte is written.
 
     Args:
-        path: the GGUF file: architecture `llama` (Llama, Mistral, Mixtral), byte-level BPE vocabulary.
+        path: the GGUF file, of an architecture and with a vocabulary that moyai knows.
         out_dir: where the checkpoint goes.
         dtype: how weights are stored; F32 is what the quantised weights stand for, exactly.
         progress: where to tell how far it is.
@@ -84,7 +85,7 @@ def summary_of(header: GgufHeader) -> GgufSummary:
     """What a GGUF file holds, from its header alone.
 
     Raises:
-        InputFileError: it is not a model of architecture `llama`.
+        InputFileError: it is not a model of an architecture that moyai knows.
     """
     return GgufSummary(
         architecture=architecture_of(header),
@@ -103,16 +104,17 @@ def summary_of(header: GgufHeader) -> GgufSummary:
 def _checked_pairs(header: GgufHeader, architecture: Architecture) -> list[TensorPair]:
     """The pairs of all tensors, once it is sure that the file has them, of the right shape, and no others."""
     pairs = tensor_pairs(architecture)
-    expected = {pair.gguf_name: pair.gguf_shape for pair in pairs}
+    expected = {pair.gguf_name for pair in pairs}
     found = {name: tensor.shape for name, tensor in header.tensors.items()}
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    missing, unknown = sorted(expected - found.keys()), sorted(found.keys() - expected)
     if missing or unknown:
         what = f"lacks {_some(missing)}" if missing else f"has {_some(unknown)}, not yet known"
-        raise InputFileError(f"{header.path} {what}", hint="is it a Llama, Mistral or Mixtral model?")
-    for name, shape in expected.items():
-        if found[name] != shape:
+        raise InputFileError(f"{header.path} {what}", hint="is it a plain language model of this architecture?")
+    for pair in pairs:
+        shape = found[pair.gguf_name]
+        if shape not in (pair.gguf_shape, pair.shape if pair.is_row else None):
             raise InputFileError(
-                f"{header.path}: {name!r} has shape {found[name]}, the metadata ask for {shape}"
+                f"{header.path}: {pair.gguf_name!r} has shape {shape}, the metadata ask for {pair.gguf_shape}"
             )
     for kind in {tensor.type for tensor in header.tensors.values()}:
         try:

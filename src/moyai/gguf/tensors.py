@@ -1,18 +1,13 @@
-"""Which tensor of a GGUF is which of a Hugging Face checkpoint, and how their rows are ordered.
+"""Which tensor of a GGUF is which of a Hugging Face checkpoint.
 
 Source: `gguf-py/gguf/tensor_mapping.py` of llama.cpp, and `modify_tensors` in its `conversion/llama.py` and
 `conversion/qwen.py`.
-
-Shape letters: R rows, C columns; D is the size of a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from moyai.checkpoint.layout import (
     EMBEDDING_NAME,
@@ -59,7 +54,7 @@ class TensorPair:
     is_stack: bool = False
     """Whether the GGUF tensor has the experts as an additional first dimension."""
     is_row: bool = False
-    """Whether the checkpoint has a matrix of one row where the GGUF has a vector."""
+    """Whether the checkpoint has a matrix of one row where the GGUF has a vector, or, of late, the same matrix."""
     head_dim: int = 0
     """Where rows are permuted within each head: the rows of one head; else 0."""
 
@@ -110,30 +105,3 @@ def _feed_forward(
         for matrix, gguf in _FEED_FORWARD_NAMES.items():
             name = shared_expert_name(layer, matrix)
             yield TensorPair(f"{block}.{gguf}_shexp.weight", (name,), shapes[name])
-
-
-def permuted(rows_RC: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
-    """Rows in the order of llama.cpp: within each head, the two halves of the rotary pairs side by side.
-
-    Hugging Face keeps the pair (i, i + D/2) of a head apart; llama.cpp rotates neighbours in architecture
-    `llama`.
-
-    Args:
-        rows_RC: rows of whole heads.
-        head_dim: D, the rows of one head.
-
-    >>> permuted(np.arange(8, dtype=np.float32)[:, None], 4).ravel().tolist()
-    [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
-    """
-    num_columns = rows_RC.shape[1]
-    return rows_RC.reshape(-1, 2, head_dim // 2, num_columns).swapaxes(1, 2).reshape(-1, num_columns)
-
-
-def unpermuted(rows_RC: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
-    """The inverse of `permuted`.
-
-    >>> unpermuted(permuted(np.arange(8, dtype=np.float32)[:, None], 4), 4).ravel().tolist()
-    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    """
-    num_columns = rows_RC.shape[1]
-    return rows_RC.reshape(-1, head_dim // 2, 2, num_columns).swapaxes(1, 2).reshape(-1, num_columns)

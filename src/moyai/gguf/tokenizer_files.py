@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gguf.constants import TokenType
-
 from moyai.checkpoint.disk import replace_file
 from moyai.errors import InputFileError
-from moyai.gguf.pretokenizer import PRE_TOKENIZERS, pre_tokenizer_name
+from moyai.gguf.pretokenizer import pre_tokenizer_name
+from moyai.gguf.sentencepiece_vocabulary import sentencepiece_vocabulary, vocabulary_of_model
+from moyai.gguf.text_ends import text_ends
+from moyai.gguf.token_list import token_list
+from moyai.gguf.tokenizer_json import tokenizer_json
 from moyai.gguf.vocabulary import Vocabulary
 from moyai.tokenizer.bpe_file import BpeFile
+from moyai.tokenizer.sentencepiece_file import read_sentencepiece
 
-_ADDED_TYPES = {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}
 _ROLES = ("bos", "eos", "unk", "pad")
 
 
 def write_tokenizer_files(vocabulary: Vocabulary, out_dir: Path, *, max_tokens: int) -> None:
     """Write `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
-
-    Unused tokens at the end of the vocabulary pad the embedding only and stay out of `tokenizer.json`.
 
     Args:
         vocabulary: what to write.
@@ -47,7 +48,7 @@ def write_tokenizer_files(vocabulary: Vocabulary, out_dir: Path, *, max_tokens: 
     if stops:
         generation["eos_token_id"] = stops[0] if len(set(stops)) == 1 else stops
     for name, content in (
-        ("tokenizer.json", _tokenizer_json(vocabulary)),
+        ("tokenizer.json", tokenizer_json(vocabulary)),
         ("tokenizer_config.json", config),
         ("generation_config.json", generation),
     ):
@@ -55,107 +56,63 @@ def write_tokenizer_files(vocabulary: Vocabulary, out_dir: Path, *, max_tokens: 
         replace_file(out_dir / name, text.encode("utf-8"))
 
 
-def _tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
-    known = PRE_TOKENIZERS[vocabulary.pre]
-    num_used = len(vocabulary.tokens)
-    while num_used and vocabulary.types[num_used - 1] == TokenType.UNUSED:
-        num_used -= 1
-    used = list(enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)))[:num_used]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [_added_token(i, token, kind) for i, (token, kind) in used if kind in _ADDED_TYPES],
-        "normalizer": known.normalizer,
-        "pre_tokenizer": known.json,
-        "post_processor": _post_processor(vocabulary),
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": known.ignore_merges,
-            "vocab": {token: i for i, (token, _) in used},
-            "merges": [list(merge) for merge in vocabulary.merges],
-        },
-    }
-
-
-def _added_token(token_id: int, content: str, kind: TokenType) -> dict[str, Any]:
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"id": token_id, "content": content, **flags, "special": kind != TokenType.USER_DEFINED}
-
-
-def _post_processor(vocabulary: Vocabulary) -> dict[str, Any] | None:
-    ends = {"bos": vocabulary.adds_bos, "eos": vocabulary.adds_eos}
-    tokens = {role: vocabulary.tokens[vocabulary.special_ids[role]] for role, is_added in ends.items()
-              if is_added and role in vocabulary.special_ids}  # fmt: skip
-    if not tokens:
-        return None
-
-    def framed(sequence: str, type_id: int) -> list[dict[str, Any]]:
-        parts: list[dict[str, Any]] = [{"Sequence": {"id": sequence, "type_id": type_id}}]
-        if "bos" in tokens:
-            parts.insert(0, {"SpecialToken": {"id": tokens["bos"], "type_id": type_id}})
-        if "eos" in tokens:
-            parts.append({"SpecialToken": {"id": tokens["eos"], "type_id": type_id}})
-        return parts
-
-    return {
-        "type": "TemplateProcessing",
-        "single": framed("A", 0),
-        "pair": framed("A", 0) + framed("B", 1),
-        "special_tokens": {
-            token: {"id": token, "ids": [vocabulary.special_ids[role]], "tokens": [token]}
-            for role, token in tokens.items()
-        },
-    }
-
-
 def read_tokenizer_files(checkpoint_dir: Path, *, vocab_size: int) -> Vocabulary:
     """The vocabulary of a checkpoint directory, with a `[PADn]` token for each row that has none.
 
+    `tokenizer.json` decides; a checkpoint without one is read from `tokenizer.model`.
+
     Raises:
-        InputFileError: the tokenizer is not byte-level BPE, llama.cpp has nothing equal to its
-        pre-tokenizer, or
-            it has more ids than the checkpoint has rows.
+        InputFileError: llama.cpp has nothing equal to the tokenizer, or it has more ids than the checkpoint has
+            rows.
     """
-    path = checkpoint_dir / "tokenizer.json"
-    file = BpeFile.read(checkpoint_dir)
-    pre = pre_tokenizer_name(file.data, where=str(path))
-    if file.num_ids > vocab_size:
-        raise InputFileError(f"{path} has ids up to {file.num_ids - 1}, the embedding only {vocab_size} rows")
-    tokens = [f"[PAD{i}]" for i in range(vocab_size)]
-    types = [TokenType.UNUSED] * vocab_size
-    for token, token_id in file.vocab.items():
-        tokens[token_id], types[token_id] = token, TokenType.NORMAL
-    for added in file.data.get("added_tokens", []):
-        if added.get("lstrip") or added.get("rstrip") or added.get("single_word"):
-            raise InputFileError(
-                f"{path}: the added token {added['content']!r} takes in its surroundings (lstrip, rstrip or"
-                " single_word), which a GGUF cannot say"
-            )
-        tokens[added["id"]] = added["content"]
-        types[added["id"]] = TokenType.CONTROL if added.get("special") else TokenType.USER_DEFINED
-    if len(set(tokens)) != vocab_size:
-        raise InputFileError(f"{path} has a token that is called like a padding row, [PADn]")
-    special_ids = _special_ids(checkpoint_dir, {token: i for i, token in enumerate(tokens)})
+    path, model_path = checkpoint_dir / "tokenizer.json", checkpoint_dir / "tokenizer.model"
     config = _json_object(checkpoint_dir / "tokenizer_config.json")
-    adds_bos, adds_eos = _ends(path, file.data.get("post_processor"), config, special_ids)
-    return Vocabulary(
-        pre=pre,
-        tokens=tuple(tokens),
-        types=tuple(types),
-        merges=tuple(file.merges),
+    if path.is_file():
+        data = _json_object(path)
+        vocabulary = _vocabulary(data, model_path, vocab_size=vocab_size, where=str(path))
+    elif model_path.is_file():
+        # transformers takes add_bos_token for true where a SentencePiece tokenizer's settings leave it out.
+        data, config = {}, {"add_bos_token": True} | config
+        added = _added_ids(checkpoint_dir, config)
+        model = read_sentencepiece(model_path)
+        vocabulary = vocabulary_of_model(model, added, vocab_size=vocab_size, where=str(model_path))
+    else:
+        raise InputFileError(f"{checkpoint_dir} has neither tokenizer.json nor tokenizer.model")
+    ids = {token: i for i, token in enumerate(vocabulary.tokens)}
+    special_ids = _special_ids(checkpoint_dir, ids) | dict(vocabulary.special_ids)
+    adds_bos, adds_eos = text_ends(path, data.get("post_processor"), config, special_ids)
+    return replace(
+        vocabulary,
         special_ids=special_ids,
         adds_bos=adds_bos,
         adds_eos=adds_eos,
         chat_template=_chat_template(checkpoint_dir, config),
     )
+
+
+def _vocabulary(data: dict[str, Any], model_path: Path, *, vocab_size: int, where: str) -> Vocabulary:
+    """What a parsed `tokenizer.json` says of the tokens and of how text is cut into them."""
+    own = data.get("model")
+    kind = own.get("type") if isinstance(own, dict) else None
+    if kind == "Unigram" or (kind == "BPE" and data["model"].get("byte_fallback")):
+        # Beside a byte-level tokenizer a file of this name is of another format, as Llama 3's is.
+        model = read_sentencepiece(model_path) if kind == "BPE" and model_path.is_file() else None
+        return sentencepiece_vocabulary(data, model, vocab_size=vocab_size, where=where)
+    if kind != "BPE":
+        raise InputFileError(f"{where} has a model of type {kind!r}; a GGUF can be written for BPE and Unigram")
+    pre = pre_tokenizer_name(data, where=where)
+    file = BpeFile(data)
+    tokens, types = token_list(file.vocab, data.get("added_tokens", []), vocab_size=vocab_size, where=where)
+    return Vocabulary(
+        model="gpt2", pre=pre, tokens=tuple(tokens), types=tuple(types), merges=tuple(file.merges)
+    )
+
+
+def _added_ids(checkpoint_dir: Path, config: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens that a checkpoint of transformers 4 adds to its `tokenizer.model`."""
+    described = config.get("added_tokens_decoder") or {}
+    ids = {token["content"]: int(token_id) for token_id, token in described.items()}
+    return ids | _json_object(checkpoint_dir / "added_tokens.json")
 
 
 def _special_ids(checkpoint_dir: Path, ids: Mapping[str, int]) -> dict[str, int]:
@@ -172,7 +129,7 @@ def _special_ids(checkpoint_dir: Path, ids: Mapping[str, int]) -> dict[str, int]
             if content not in ids:
                 raise InputFileError(
                     f"{checkpoint_dir / 'tokenizer_config.json'} has {role}_token {content!r},"
-                    " which tokenizer.json does not have"
+                    " which the vocabulary does not have"
                 )
             found[role] = ids[content]
         elif from_model is not None and 0 <= from_model < len(ids):
@@ -187,45 +144,6 @@ def _special_ids(checkpoint_dir: Path, ids: Mapping[str, int]) -> dict[str, int]
 def _first(value: Any) -> int | None:
     value = value[0] if isinstance(value, list) and value else value
     return value if isinstance(value, int) else None
-
-
-def _ends(
-    path: Path, processor: Any, config: Mapping[str, Any], special_ids: Mapping[str, int]
-) -> tuple[bool, bool]:
-    """Whether bos and eos are put around a text; an explicit setting goes first, as in transformers 5."""
-    bos, eos = special_ids.get("bos"), special_ids.get("eos")
-    around = _around(path, processor)
-    adds_bos, adds_eos = around[0] == [bos], around[1] == [eos]
-    if around != ([bos] * adds_bos, [eos] * adds_eos):
-        raise InputFileError(
-            f"{path} puts the ids {around[0]} and {around[1]} around a text,"
-            f" which are not its bos ({bos}) and eos ({eos})"
-        )
-    said_bos, said_eos = config.get("add_bos_token"), config.get("add_eos_token")
-    return adds_bos if said_bos is None else bool(said_bos), adds_eos if said_eos is None else bool(said_eos)
-
-
-def _around(path: Path, processor: Any) -> tuple[list[int], list[int]]:
-    """The ids that a post-processor puts before and after a text."""
-    kind = processor.get("type") if isinstance(processor, dict) else None
-    before: list[int] = []
-    after: list[int] = []
-    if processor is None or kind == "ByteLevel":
-        return before, after
-    if kind == "Sequence":
-        for part in processor["processors"]:
-            outer = _around(path, part)
-            before, after = outer[0] + before, after + outer[1]
-        return before, after
-    if kind != "TemplateProcessing":
-        raise InputFileError(f"{path} has the post-processor {kind!r}, which a GGUF cannot say")
-    side = before
-    for part in processor["single"]:
-        if "Sequence" in part:
-            side = after
-        else:
-            side.extend(processor["special_tokens"][part["SpecialToken"]["id"]]["ids"])
-    return before, after
 
 
 def _chat_template(checkpoint_dir: Path, config: Mapping[str, Any]) -> str | None:

@@ -3,60 +3,64 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from gguf import GGUFWriter
-from gguf.constants import (
-    GGML_QUANT_SIZES,
-    GGML_QUANT_VERSION,
-    GGUF_DEFAULT_ALIGNMENT,
-    GGMLQuantizationType,
-    LlamaFileType,
-)
-from gguf.quants import quantize
-from numpy.typing import NDArray
+from gguf.constants import GGML_QUANT_VERSION, GGMLQuantizationType, LlamaFileType
 
 from moyai.checkpoint.disk import PARTIAL, finish_file, full_disk_told, require_space
-from moyai.checkpoint.dtypes import from_float32, to_float32
 from moyai.checkpoint.layout import check_complete
-from moyai.checkpoint.reader import CheckpointReader, read_rows, row_length
+from moyai.checkpoint.reader import CheckpointReader
 from moyai.errors import InputFileError
-from moyai.gguf.architecture import architecture_metadata
-from moyai.gguf.read import PIECE_ELEMENTS
-from moyai.gguf.tensors import TensorPair, permuted, tensor_pairs
+from moyai.gguf.architecture import ARCHITECTURE_NAMES, architecture_metadata
+from moyai.gguf.encode import encoded_pieces
+from moyai.gguf.tensor_types import ALIGNMENT, GgufType, StoredTensor, stored_tensors, tensor_data_bytes
 from moyai.gguf.tokenizer_files import read_tokenizer_files
 from moyai.gguf.vocabulary import vocabulary_metadata
 from moyai.progress import Progress
 from moyai.recipe.architecture import read_architecture
 
-GgufType = Literal["f32", "f16", "bf16", "q8_0"]
-
-_TYPES: dict[GgufType, tuple[GGMLQuantizationType, LlamaFileType]] = {
-    "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
-    "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
-    "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
-    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+_FILE_TYPES: dict[GgufType, LlamaFileType] = {
+    "f32": LlamaFileType.ALL_F32,
+    "f16": LlamaFileType.MOSTLY_F16,
+    "bf16": LlamaFileType.MOSTLY_BF16,
+    "q8_0": LlamaFileType.MOSTLY_Q8_0,
+    "q4_k_m": LlamaFileType.MOSTLY_Q4_K_M,
 }
-# Keys of config.json that change the function and that metadata of architecture `llama` cannot say.
+# Keys of config.json that change the function and that a GGUF cannot say.
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+
+
+@dataclass(frozen=True)
+class WrittenGguf:
+    """What a written file holds."""
+
+    num_tensors: Mapping[str, int]
+    """Type -> how many tensors are stored in it."""
+    num_fallback_tensors: int
+    """Tensors whose rows are no whole number of blocks of the type that they should have had."""
+    num_bytes: int
 
 
 def checkpoint_to_gguf(
     checkpoint_dir: Path, out_path: Path, *, type: GgufType, progress: Progress, name: str = ""
-) -> None:
+) -> WrittenGguf:
     """Write a checkpoint as a GGUF file that llama.cpp loads; the file appears whole or not at all.
 
-    Matrices take `type`, or f16 where a row is no whole number of its blocks; norms and routers stay
-    float32, as in llama.cpp's own converter.  The name of the pre-tokenizer is derived from the structure of
-    `tokenizer.json`, never guessed.
+    Norms and routers stay float32, matrices take `type` as far as their shapes allow: see `stored_tensors`.
+    Up to q8_0 that is what llama.cpp's own converter writes, and q4_k_m what its quantiser makes of an f32
+    file.  The name of the pre-tokenizer is derived from the structure of `tokenizer.json`, never guessed.
 
     Args:
-        checkpoint_dir: a Llama, Mistral or Mixtral checkpoint with a byte-level BPE `tokenizer.json`.
+        checkpoint_dir: a checkpoint of a family and with a tokenizer that moyai knows.
         out_path: the file to write; an older one is replaced.
         type: how matrices are stored.
         progress: where to tell how far it is.
@@ -64,7 +68,7 @@ def checkpoint_to_gguf(
 
     Raises:
         InputFileError: the checkpoint is incomplete, or says something that a GGUF cannot.
-        FailedError: a weight is beyond the range of float16.
+        FailedError: a weight is beyond the range of the type that it is to be stored in.
         DiskSpaceError: the disk cannot hold the file.
 
     Source: `conversion/llama.py` and `conversion/base.py` (`prepare_tensors`) of llama.cpp.
@@ -77,27 +81,24 @@ def checkpoint_to_gguf(
     metadata = {
         "general.type": "model",
         "general.name": name or checkpoint_dir.resolve().name,
-        "general.file_type": int(_TYPES[type][1]),
+        "general.file_type": int(_FILE_TYPES[type]),
         "general.quantization_version": GGML_QUANT_VERSION,
-        **architecture_metadata(architecture),
+        **architecture_metadata(architecture, where=str(checkpoint_dir / "config.json")),
         **vocabulary_metadata(vocabulary),
     }
-    stored = [(pair, _stored_type(pair, type)) for pair in tensor_pairs(architecture)]
-    needed = sum(_padded(_num_bytes(pair, kind)) for pair, kind in stored)
+    tensors = stored_tensors(architecture, type)
+    needed = tensor_data_bytes(tensors)
     out_path.parent.mkdir(parents=True, exist_ok=True)
     require_space(out_path.parent, needed)
     partial = out_path.with_name(out_path.name + PARTIAL)
     try:
         with full_disk_told(out_path.parent, f"{out_path.name} was written"):
-            _write_header(partial, metadata, stored)
-            with partial.open("ab") as file, progress.bar("GGUF", total=needed, unit="bytes") as bar:
-                for pair, kind in stored:
-                    bar.advance(_write_tensor(file, reader, pair, kind))
-                file.flush()
-                os.fsync(file.fileno())
+            _write_header(partial, ARCHITECTURE_NAMES[architecture.family], metadata, tensors)
+            _append_tensors(partial, tensors, reader, progress)
         finish_file(partial, out_path)
     finally:
         partial.unlink(missing_ok=True)
+    return _told(tensors, out_path.stat().st_size, progress)
 
 
 def _refuse_unsayable(config_path: Path) -> None:
@@ -115,33 +116,20 @@ def _refuse_unsayable(config_path: Path) -> None:
         )
 
 
-def _stored_type(pair: TensorPair, type: GgufType) -> GGMLQuantizationType:
-    if len(pair.shape) == 1 or ".ffn_gate_inp." in pair.gguf_name:
-        return GGMLQuantizationType.F32
-    kind = _TYPES[type][0]
-    return kind if pair.shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16
-
-
-def _num_bytes(pair: TensorPair, kind: GGMLQuantizationType) -> int:
-    block, block_bytes = GGML_QUANT_SIZES[kind]
-    num_bytes: int = math.prod(pair.gguf_shape) // block * block_bytes
-    return num_bytes
-
-
-def _padded(num_bytes: int) -> int:
-    padded: int = -(-num_bytes // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
-    return padded
-
-
 def _write_header(
-    path: Path, metadata: Mapping[str, Any], stored: list[tuple[TensorPair, GGMLQuantizationType]]
+    path: Path, architecture_name: str, metadata: Mapping[str, Any], tensors: Sequence[StoredTensor]
 ) -> None:
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, architecture_name)
     for key, value in metadata.items():
         _add(writer, key, value)
-    for pair, kind in stored:
-        shape, dtype = pair.gguf_shape, np.dtype(np.float32)
-        writer.add_tensor_info(pair.gguf_name, shape, dtype, _num_bytes(pair, kind), raw_dtype=kind)
+    for tensor in tensors:
+        writer.add_tensor_info(
+            tensor.pair.gguf_name,
+            tensor.pair.gguf_shape,
+            np.dtype(np.float32),
+            tensor.num_bytes,
+            raw_dtype=GGMLQuantizationType[tensor.type],
+        )
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -149,7 +137,7 @@ def _write_header(
     finally:
         writer.close()
     with path.open("ab") as file:
-        file.write(bytes(_padded(file.tell()) - file.tell()))
+        file.write(bytes(-file.tell() % ALIGNMENT))
 
 
 def _add(writer: GGUFWriter, key: str, value: Any) -> None:
@@ -166,32 +154,27 @@ def _add(writer: GGUFWriter, key: str, value: Any) -> None:
         writer.add_array(key, value)
 
 
-def _write_tensor(
-    file: BinaryIO, reader: CheckpointReader, pair: TensorPair, kind: GGMLQuantizationType
-) -> int:
-    """Write one tensor with its padding; the bytes written."""
-    written = 0
-    for name in pair.checkpoint_names:
-        for rows_RC in _float32_pieces(reader, name, pair.head_dim):
-            written += file.write(_storage(rows_RC, kind).tobytes())
-    assert written == _num_bytes(pair, kind), pair.gguf_name
-    return written + file.write(bytes(_padded(written) - written))
+def _append_tensors(
+    path: Path, tensors: Sequence[StoredTensor], reader: CheckpointReader, progress: Progress
+) -> None:
+    written, needed = 0, tensor_data_bytes(tensors)
+    with path.open("ab") as file, progress.bar("GGUF", total=needed, unit="bytes") as bar:
+        with closing(encoded_pieces(tensors, reader.tensors)) as pieces:
+            for piece in pieces:
+                num_bytes = file.write(piece)
+                bar.advance(num_bytes)
+                written += num_bytes
+        file.flush()
+        os.fsync(file.fileno())
+    assert written == needed, (written, needed)
 
 
-def _float32_pieces(reader: CheckpointReader, name: str, head_dim: int) -> Iterator[NDArray[np.float32]]:
-    """A checkpoint tensor in llama.cpp's order of rows, a few megabytes each; a vector is one row."""
-    info = reader.tensors[name]
-    num_rows, multiple = info.shape[0], head_dim or 1
-    step = max(1, PIECE_ELEMENTS // (row_length(info) * multiple)) * multiple
-    for start in range(0, num_rows, step):
-        rows_RC = to_float32(read_rows(info, start, min(start + step, num_rows)), info.dtype)
-        if not np.isfinite(rows_RC).all():
-            raise InputFileError(f"{info.path}: tensor {name!r} holds values that are not finite")
-        yield permuted(rows_RC, head_dim) if head_dim else rows_RC
-
-
-def _storage(rows_RC: NDArray[np.float32], kind: GGMLQuantizationType) -> NDArray[Any]:
-    if kind == GGMLQuantizationType.Q8_0:
-        blocks: NDArray[np.uint8] = quantize(rows_RC, kind)
-        return blocks
-    return from_float32(rows_RC, kind.name)
+def _told(tensors: Sequence[StoredTensor], num_bytes: int, progress: Progress) -> WrittenGguf:
+    num_fallback = sum(tensor.is_fallback for tensor in tensors)
+    if num_fallback:
+        progress.note(
+            f"{num_fallback} of {len(tensors)} tensors have rows that are no whole number of blocks"
+            " and take a larger type"
+        )
+    counts = Counter(tensor.type for tensor in tensors)
+    return WrittenGguf(MappingProxyType(dict(sorted(counts.items()))), num_fallback, num_bytes)

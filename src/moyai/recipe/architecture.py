@@ -176,7 +176,8 @@ def _feed_forward(config: dict[str, Any], family: str, where: str) -> dict[str, 
         )
     return {
         "intermediate_size": config["moe_intermediate_size"],
-        "num_experts": config["num_experts"],
+        # transformers 5 writes either name
+        "num_experts": config["num_experts"] if "num_experts" in config else config["num_local_experts"],
         "num_active_experts": config["num_experts_per_tok"],
         "norm_topk_prob": bool(config.get("norm_topk_prob", False)),
         "shared_expert_size": config["shared_expert_intermediate_size"] if family == "qwen2_moe" else 0,
