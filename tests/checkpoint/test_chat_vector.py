@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from moyai.checkpoint.chat_vector import plan_chat_vector
 from moyai.checkpoint.chat_vector_models import Vector, VectorModel
+from moyai.checkpoint.compose import ExpertModel, Gates, plan_compose
 from moyai.checkpoint.config import write_config
 from moyai.checkpoint.header import header_bytes
 from moyai.checkpoint.layout import expected_tensors
@@ -336,6 +337,35 @@ def test_a_dense_vector_on_a_mixture_of_copies_is_the_vector_on_its_parent(tmp_p
     routing = 2 * (2 if family == "qwen2" else 1)
     assert plan.num_skipped == {"router": routing}
     assert plan.num_changed == len(made) - routing
+
+
+def test_a_dense_vector_is_added_to_each_expert_of_a_composed_mixture(tmp_path, make, tiny):
+    base, chat, other = (make(name, seed=seed) for seed, name in enumerate(("base", "chat", "other")))
+    experts = [ExpertModel(base.reader, "a, b"), ExpertModel(other.reader, "other", residual_scale=0.5)]
+    gates = Gates("zeros", routers_LEH=np.zeros((2, 2, tiny.hidden_size), np.float32))
+    mixture, planned = plan_compose(
+        base.reader, tiny, experts, base_label="the base", shared=None, active=2, gates=gates, dtype="F32", seed=0
+    )
+    write_model(
+        tmp_path / "moe", mixture, planned, like={}, tokenizer_dir=None, shard_bytes=10**9, progress=SilentProgress()
+    )
+    composed = model(tmp_path / "moe")
+    made, _ = added(tmp_path / "out", composed, Vector(chat, base, 0.5))
+    before, first, second = (weights(one) for one in (composed, base, chat))
+    for expert, factors in enumerate(({}, {"w2": np.float32(0.5)})):
+        for part, name in (("w1", "gate"), ("w3", "up"), ("w2", "down")):
+            target = f"model.layers.1.block_sparse_moe.experts.{expert}.{part}.weight"
+            source = f"model.layers.1.mlp.{name}_proj.weight"
+            change = np.float32(0.5) * factors.get(part, np.float32(1)) * (second[source] - first[source])
+            assert (made[target] == before[target] + change).all()
+
+
+def test_models_of_one_name_are_both_checked(tmp_path, make, tiny):
+    base, chat = make("base", seed=0), make("chat", seed=1)
+    thin = make("thin", tiny.model_copy(update={"intermediate_size": 20}), seed=2)
+    same = [VectorModel("tuned", one.reader, one.architecture) for one in (thin, chat)]
+    with pytest.raises(InputFileError, match="tuned: intermediate_size is 20, not 40"):
+        plan_chat_vector(base, [Vector(same[0], base), Vector(same[1], base)])
 
 
 def test_a_dense_vector_has_no_place_in_other_mixtures(tmp_path, make, tiny):

@@ -29,6 +29,7 @@ def test_models_of_one_shape_fit(make_parent):
         ({"vocab_size": 50}, "the vocabulary has 50 rows, not 48"),
         ({"rope_theta": 1e6}, "rope_theta is 1000000.0, not 10000.0"),
         ({"rms_norm_eps": 1e-3}, "rms_norm_eps is 0.001"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu', not 'silu'"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope scaling is .*linear.*, not none"),
     ],
 )
@@ -55,7 +56,7 @@ def test_vocabularies_are_compared_piece_by_piece(make_parent):
     tokenizer(other, {"b": 1, "a": 0}, [{"id": 2, "content": "<end>"}])
     assert require_compatible(base, {"b": other}) == []
     tokenizer(other, {"a": 0, "c": 1}, [{"id": 3, "content": "<end>"}])
-    with pytest.raises(InputFileError, match="3 pieces of the vocabulary .*'<end>', 'b', 'c'"):
+    with pytest.raises(InputFileError, match=r"3 pieces of the vocabulary .*'<end>', 'b', 'c'"):
         require_compatible(base, {"b": other})
     assert require_compatible(base, {"b": other}, same_vocabulary=False) == []
 
@@ -65,3 +66,14 @@ def test_a_shorter_context_is_worth_a_note(make_parent):
     change(other, max_position_embeddings=128)
     (note,) = require_compatible(base, {"b": other})
     assert "b was made for 128 positions, the base for 4096" in note
+
+
+def test_vocabularies_that_cannot_be_compared_are_worth_a_note(make_parent):
+    base, other = make_parent(name="a"), make_parent(name="b")
+    tokenizer(base, {"a": 0, "b": 1})
+    (note,) = require_compatible(base, {"b": other})
+    assert note == "the vocabularies of b and the base were not compared, they are in files of other kinds"
+    (other / "tokenizer.model").write_bytes(b"pieces")
+    assert require_compatible(base, {"b": other}) == [note]
+    (base / "tokenizer.model").write_bytes(b"pieces")
+    assert require_compatible(base, {"b": other}) == []

@@ -48,7 +48,7 @@ def test_the_elyza_file_becomes_a_mixture(moyai, elyza):
     assert 'of ELYZA-japanese-Llama-2-13b"' in origins
     assert str(elyza) not in origins
     results = json.loads((out / "record.json").read_text())["results"]
-    assert results["sources"] == ["ELYZA-japanese-Llama-2-13b-instruct", "ELYZA-japanese-Llama-2-13b"]
+    assert results["expert_models"] == ["ELYZA-japanese-Llama-2-13b-instruct", "ELYZA-japanese-Llama-2-13b"]
 
 
 def test_the_same_seed_gives_the_same_bytes(moyai, elyza):

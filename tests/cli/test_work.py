@@ -1,6 +1,5 @@
 """The verbs that do something, with the engines behind them replaced."""
 
-import json
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -127,21 +126,6 @@ def test_fetch_appears_whole_or_not_at_all(moyai, monkeypatch, tmp_path):
     assert (outcome.code, outcome.out) == (0, "out\n")
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["out"]
     assert moyai("fetch", "o/n", "out").code == 2
-
-
-@pytest.mark.parametrize(("same", "code"), [(True, 0), (False, 1)])
-def test_verify_tells_by_its_exit_code(moyai, monkeypatch, checkpoint_dir, same, code):
-    def certify(first_dir, second_dir, *, text, num_tokens, tolerance, progress):
-        return {"text": text, "num_tokens": num_tokens, "tolerance": tolerance, "same_function": same}
-
-    replace_module(monkeypatch, "moyai.stages.verify", certify=certify)
-    outcome = moyai("verify", checkpoint_dir, checkpoint_dir, "--tokens", "5")
-    assert outcome.code == code
-    assert ["same", "function", "yes" if same else "no"] in [
-        line.split() for line in outcome.out.splitlines()
-    ]
-    data = json.loads(moyai("verify", checkpoint_dir, checkpoint_dir, "--json").out)
-    assert data == {"text": "starter:ja_text", "num_tokens": 2048, "tolerance": 1e-3, "same_function": same}
 
 
 def test_report_prints_what_it_wrote(moyai, monkeypatch):

@@ -48,6 +48,7 @@ def test_two_keys_are_enough(tmp_path: Path) -> None:
     _, settings = read(tmp_path, TWO)
     assert (settings.skip, settings.dtype, settings.chat_template, settings.special_tokens) == (None, None, True, {})
     assert read(tmp_path, TWO + "skip: []\n")[1].skip == ()
+    assert read(tmp_path, TWO + "skip: norms\n")[1].skip == ("norms",)
     assert read(tmp_path, TWO.replace("a/d}", "a/d, ratio: -1}"))[1].chat_vectors[0].ratio == -1.0
 
 

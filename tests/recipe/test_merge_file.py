@@ -52,6 +52,13 @@ def test_paths_count_from_here_and_then_from_the_file(tmp_path: Path, monkeypatc
     file = read_merge_file(write(beside, text))
     assert file.base == str(here / "one")
     assert [expert["source_model"] for expert in file.settings["experts"]] == [str(here / "one"), str(beside / "two")]
+    assert file.notes == (f"./two is {beside / 'two'}, beside the merge file",)
+    monkeypatch.chdir(beside)
+    assert read_merge_file(beside / "merge.yml").notes == ()
+
+
+def test_torchs_names_of_dtypes_are_taken(tmp_path: Path) -> None:
+    assert settings_of(write(tmp_path, TWO + "dtype: torch.float16\n")).dtype == "float16"
 
 
 def test_keys_without_a_value_are_as_if_they_were_not_there(tmp_path: Path) -> None:
@@ -79,6 +86,7 @@ def test_chat_vectors_are_told_apart(tmp_path: Path) -> None:
         (TWO + "architecture: DeepSeek\n", "come with code of their own"),
         (TWO.replace("a/c", "a/c+some/lora"), "with an adapter"),
         ("- a\n", "not a mapping"),
+        (TWO + "seed: 1\nfrom: init\n", "the keys 'from', 'seed', which are none of a merge file"),
         (TWO.replace("base_model: a/b", "base_model: ''"), "a model without a name"),
     ],
 )
@@ -139,3 +147,11 @@ def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
         recipe_of(read_merge_file(write(tmp_path, TWO + "dtype: int8\nunknown: 1\n")))
     assert "dtype" in str(caught.value)
     assert "'compose.unknown'" in str(caught.value)
+
+
+def test_several_faults_of_the_experts_are_told_at_once(tmp_path: Path) -> None:
+    text = TWO.replace("a/c, positive_prompts: [y]", "a/c") + "experts_per_token: 3\ntokenizer_source: union\n"
+    with pytest.raises(RecipeError) as caught:
+        recipe_of(read_merge_file(write(tmp_path, text)))
+    for said in ("experts_per_token is 3", "tokenizer_source is 'union'", "no positive_prompts: a/c"):
+        assert said in str(caught.value)

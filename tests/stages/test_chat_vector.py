@@ -67,6 +67,9 @@ def test_the_sum_is_a_model_and_the_record_says_of_what(models: Path, tmp_path: 
     assert results["vectors"] == [{"chat": str(models / "chat"), "base": str(models / "base"), "ratio": 0.5}]
     assert (results["num_tensors_changed"], results["num_tensors_skipped"], results["skip"]) == (len(made), {}, [])
     assert results["chat_template"] == "of the last chat model"
+    origins = (tmp_path / "out" / "tensor_origins.json").read_text(encoding="utf-8")
+    assert "0.5 · (chat − base) of model.norm.weight" in origins
+    assert str(models) not in origins
     assert set(record.identity.outside) == {str(models / "chat"), str(models / "base")}
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from moyai.checkpoint.compatibility import differences, rope_scaling, vocabulary_differences
+from moyai.checkpoint.compatibility import config_differences, differences, vocabulary_differences
 from moyai.checkpoint.header import TensorInfo, parse_object
 from moyai.checkpoint.layout import (
     EMBEDDING_NAME,
@@ -24,8 +24,8 @@ from moyai.errors import InputFileError
 from moyai.recipe.architecture import Architecture, mixture_of, read_architecture, read_config
 from moyai.recipe.chat_vector import Skip
 
-# As `converted` says it: a copy, perhaps times a number, perhaps in another dtype.
-_COPY = re.compile(r"copy of (?P<name>\S+?)(, times (?P<factor>[0-9.e+-]+))?(, as (F32|F16|BF16))?")
+# As `converted` says it: a copy, perhaps of another model's, perhaps times a number, perhaps in another dtype.
+_COPY = re.compile(r"copy of (?P<name>\S+?)( of .+?)?(, times (?P<factor>[0-9.e+-]+))?(, as (F32|F16|BF16))?")
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,13 @@ def require_fit(base: VectorModel, vectors: Sequence[Vector], skip: Collection[S
         InputFileError: families, dimensions or rotary positions differ, or the shapes of tensors that are not
             skipped; everything is told at once.
     """
-    others = {model.label: model for vector in vectors for model in (vector.chat, vector.base)}
+    # labels are not unique: two models may lie in directories of one name
+    others = {model.reader.directory: model for vector in vectors for model in (vector.chat, vector.base)}
     skipped: tuple[Skip, ...] = () if skip is None else tuple(skip)
     if skip is None and any(_vocabulary_differs(base, other) for other in others.values()):
         skipped = ("embeddings", "head")
     faults = [
-        f"{label}: {', '.join(found)}" for label, other in others.items() if (found := _faults(base, other, skipped))
+        f"{other.label}: {', '.join(found)}" for other in others.values() if (found := _faults(base, other, skipped))
     ]
     faults += [
         f"of {vector.chat.label} and {vector.base.label} one is a mixture, the other is not"
@@ -147,9 +148,7 @@ def _experts(base: VectorModel) -> Iterator[tuple[str, Counterpart]]:
 
 def _faults(base: VectorModel, other: VectorModel, skip: Collection[Skip]) -> list[str]:
     found = differences(_dense_view(base.architecture, other.architecture), other.architecture)
-    ours, theirs = (rope_scaling(read_config(model.reader.directory)) for model in (base, other))
-    if ours != theirs:
-        found.append(f"rope scaling is {theirs or 'none'}, not {ours or 'none'}")
+    found += config_differences(*(read_config(model.reader.directory) for model in (base, other)))
     untied = base.architecture.tie_word_embeddings and not other.architecture.tie_word_embeddings
     if not {"embeddings", "head"} & set(skip) and untied:
         found.append("its head is a tensor of its own, the base's is its embedding")

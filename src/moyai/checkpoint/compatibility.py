@@ -12,14 +12,15 @@ from moyai.recipe.architecture import Architecture, read_architecture, read_conf
 
 # Dimensions that the weights of one layer do not depend on.
 _FREE = ("max_position_embeddings", "vocab_size", "tie_word_embeddings")
+_VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model")
 _MAX_LISTED = 5
 
 
 def require_compatible(base_dir: Path, others: Mapping[str, Path], *, same_vocabulary: bool = True) -> list[str]:
     """Check that the layers of `others` can stand in for those of the base; returns what is only worth a note.
 
-    Compared are family, dimensions, rotary positions (theta and scaling), epsilon and, where both have one, the
-    vocabulary, piece by piece.
+    Compared are family, dimensions, activation, rotary positions (theta and scaling), epsilon and, where both have
+    one, the vocabulary, piece by piece.
 
     Args:
         base_dir: the checkpoint that the others are put into.
@@ -33,12 +34,11 @@ def require_compatible(base_dir: Path, others: Mapping[str, Path], *, same_vocab
     faults, notes = [], []
     for name, directory in others.items():
         other = read_architecture(directory)
-        found = differences(base, other)
-        ours, theirs = rope_scaling(base_config), rope_scaling(read_config(directory))
-        if ours != theirs:
-            found.append(f"rope scaling is {theirs or 'none'}, not {ours or 'none'}")
+        found = differences(base, other) + config_differences(base_config, read_config(directory))
         if same_vocabulary:
             found += vocabulary_differences(base_dir, directory, base, other)
+            if not _share_a_file(base_dir, directory):
+                notes.append(f"the vocabularies of {name} and the base were not compared, they are in files of other kinds")
         if found:
             faults.append(f"{name}: {', '.join(found)}")
         if other.max_position_embeddings < base.max_position_embeddings:
@@ -60,6 +60,22 @@ def differences(base: Architecture, other: Architecture) -> list[str]:
     return [f"{key} is {theirs[key]}, not {ours[key]}" for key in ours if key not in _FREE and ours[key] != theirs[key]]
 
 
+def config_differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """In what two configs differ that an `Architecture` does not hold: the activation, and how positions are stretched.
+
+    >>> config_differences({}, {"hidden_act": "gelu"})
+    ["hidden_act is 'gelu', not 'silu'"]
+    """
+    found = []
+    ours, theirs = (config.get("hidden_act", "silu") for config in (base, other))
+    if ours != theirs:
+        found.append(f"hidden_act is {theirs!r}, not {ours!r}")
+    ours, theirs = rope_scaling(base), rope_scaling(other)
+    if ours != theirs:
+        found.append(f"rope scaling is {theirs or 'none'}, not {ours or 'none'}")
+    return found
+
+
 def rope_scaling(config: Mapping[str, Any]) -> dict[str, Any]:
     """How a config stretches rotary positions, without theta; empty where it does not.
 
@@ -77,7 +93,7 @@ def vocabulary_differences(first_dir: Path, second_dir: Path, first: Architectur
     """In which pieces, or in how many rows, two vocabularies differ."""
     if first.vocab_size != second.vocab_size:
         return [f"the vocabulary has {second.vocab_size} rows, not {first.vocab_size}"]
-    for name in ("tokenizer.json", "tokenizer.model"):
+    for name in _VOCABULARY_FILES:
         ours, theirs = first_dir / name, second_dir / name
         if ours.is_file() and theirs.is_file():
             if ours.read_bytes() == theirs.read_bytes():
@@ -86,6 +102,12 @@ def vocabulary_differences(first_dir: Path, second_dir: Path, first: Architectur
                 return _piece_differences(_ids(ours), _ids(theirs))
             return ["tokenizer.model is another one"]
     return []
+
+
+def _share_a_file(*directories: Path) -> bool:
+    """Whether a file says the vocabulary of each in the same form, or none says it of any."""
+    found = [{name for name in _VOCABULARY_FILES if (directory / name).is_file()} for directory in directories]
+    return bool(set.intersection(*found)) or not any(found)
 
 
 def _piece_differences(ours: dict[str, int], theirs: dict[str, int]) -> list[str]:

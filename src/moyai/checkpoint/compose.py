@@ -56,6 +56,26 @@ class Gates:
     shared_LH: NDArray[np.float32] | None = None
 
 
+def composed_architecture(
+    base: CheckpointReader, architecture: Architecture, *, num_experts: int, active: int, num_shared: int
+) -> Architecture:
+    """The mixture that experts around a dense base make.
+
+    Raises:
+        InputFileError: the base is a mixture, or the shared expert is missing or left over.
+    """
+    if architecture.is_moe:
+        raise InputFileError(f"{base.directory} is a mixture already", hint="compose experts around a dense model")
+    mixture = mixture_of(architecture, experts=num_experts, active=active)
+    wanted = 1 if mixture.shared_expert_size else 0
+    if num_shared != wanted:
+        raise InputFileError(
+            f"shared_experts has {num_shared} entries; a mixture of {architecture.family} models,"
+            f" {mixture.class_name}, has {'exactly 1' if wanted else 'none'}"
+        )
+    return mixture
+
+
 def plan_compose(
     base: CheckpointReader,
     architecture: Architecture,
@@ -86,12 +106,9 @@ def plan_compose(
     Raises:
         InputFileError: the base is a mixture, or a model is not whole, or a shared expert is missing or left over.
     """
-    if architecture.is_moe:
-        raise InputFileError(f"{base.directory} is a mixture already", hint="compose experts around a dense model")
-    mixture = mixture_of(architecture, experts=len(experts), active=active)
-    if (shared is not None) != (mixture.shared_expert_size > 0):
-        wanted = "exactly one shared expert" if mixture.shared_expert_size else "no shared expert"
-        raise InputFileError(f"a {mixture.family} mixture has {wanted}; shared_experts says otherwise")
+    mixture = composed_architecture(
+        base, architecture, num_experts=len(experts), active=active, num_shared=int(shared is not None)
+    )
     check_complete(base.shapes, architecture, str(base.directory))
     for expert in (*experts, *([shared] if shared else [])):
         _check_feed_forward(expert.reader, architecture)

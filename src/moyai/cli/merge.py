@@ -53,9 +53,16 @@ def merge(
     recipe = recipe_of(file, **added)
     require_new(out)
 
-    from moyai.checkpoint.disk import replace_file
     from moyai.run.single_stage import run_single_stage
 
-    run_single_stage(recipe, out_dir=out, cache_dir=session_of(context).cache_dir, progress=make_progress())
-    replace_file(out / (CONFIG_NAME if file.kind == "compose" else VECTOR_NAME), file.text.encode())
+    progress = make_progress()
+    for note in file.notes:
+        progress.note(note)
+    run_single_stage(
+        recipe,
+        out_dir=out,
+        cache_dir=session_of(context).cache_dir,
+        progress=progress,
+        extra_files={CONFIG_NAME if file.kind == "compose" else VECTOR_NAME: file.text.encode()},
+    )
     print(out)

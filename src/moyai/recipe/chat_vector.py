@@ -23,5 +23,9 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _words(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else _tuple(value)
+
+
 ChatVectors = Annotated[tuple[ChatVector, ...], BeforeValidator(_tuple), Field(min_length=1)]
-Skips = Annotated[tuple[Skip, ...], BeforeValidator(_tuple)]
+Skips = Annotated[tuple[Skip, ...], BeforeValidator(_words)]

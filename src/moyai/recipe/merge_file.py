@@ -17,6 +17,8 @@ from moyai.recipe.recipe import Recipe
 _MOE_KEYS = "experts"
 _VECTOR_KEYS = "chat_vectors"
 _MODEL_KEYS = {"source_model", "chat", "base"}
+# What a stage of a recipe has besides; the command line gives some of it.
+_NOT_IN_A_FILE = {"name", "from", "seed", "gates", "shard_bytes"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class MergeFile:
     kind: str
     """`compose` or `chat_vector`."""
     settings: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    """Where models were found, if not where one would look first."""
 
 
 def read_merge_file(path: Path) -> MergeFile:
@@ -37,7 +41,8 @@ def read_merge_file(path: Path) -> MergeFile:
     A model that is a path counts from the current directory, and from the file's own where it is not there.
 
     Raises:
-        InputFileError: there is no such file, or it is of another kind.
+        InputFileError: there is no such file, it is of another kind, or it has a key that only a recipe or the
+            command line has.
         RecipeError: it is not YAML, or has a key twice.
     """
     text = _text(path)
@@ -45,13 +50,20 @@ def read_merge_file(path: Path) -> MergeFile:
     if not isinstance(data, dict):
         raise InputFileError(f"{path} is not a mapping of keys", hint="a mergekit-moe file has base_model and experts")
     _refuse_other_kinds(path, data)
+    if wrong := sorted(_NOT_IN_A_FILE & data.keys()):
+        raise InputFileError(
+            f"{path} has the keys {', '.join(map(repr, wrong))}, which are none of a merge file",
+            hint="`moyai merge --help` shows what the command line takes",
+        )
     kind = "compose" if _MOE_KEYS in data else "chat_vector"
     base = data.pop("base_model", None)
     if not isinstance(base, str):
         raise InputFileError(f"{path}: 'base_model' is {'missing' if base is None else f'{base!r}, not a model'}")
     # mergekit reads a key without a value as one that is not there
     settings = {key: _resolved(value, key, path) for key, value in data.items() if value is not None}
-    return MergeFile(path, text, _model(base, path), kind, settings)
+    if isinstance(settings.get("dtype"), str):  # mergekit takes torch's own names too
+        settings["dtype"] = settings["dtype"].removeprefix("torch.")
+    return MergeFile(path, text, _model(base, path), kind, settings, _found_beside(data | {"base_model": base}, path))
 
 
 def recipe_of(file: MergeFile, **settings: Any) -> Recipe:
@@ -108,6 +120,19 @@ def _resolved(value: Any, key: str, path: Path) -> Any:
     if isinstance(value, str) and key == "tokenizer_source" and value.startswith("model:"):
         return f"model:{_model(value.removeprefix('model:'), path)}"
     return value
+
+
+def _found_beside(value: Any, path: Path, key: str = "") -> tuple[str, ...]:
+    """A note for each model that is not where the program was started, but beside the file."""
+    if isinstance(value, dict):
+        parts = [_found_beside(item, path, name) for name, item in value.items()]
+    elif isinstance(value, list):
+        parts = [_found_beside(item, path, key) for item in value]
+    else:
+        model = str(value).removeprefix("model:") if key in {*_MODEL_KEYS, "base_model", "tokenizer_source"} else ""
+        beside = model and not Path(model).expanduser().exists() and (path.parent / model).exists()
+        return (f"{model} is {path.parent / model}, beside the merge file",) if beside else ()
+    return tuple(dict.fromkeys(note for part in parts for note in part))
 
 
 def _model(text: str, path: Path) -> str:

@@ -169,34 +169,36 @@ class ComposeSettings(StageSettings):
 
     @model_validator(mode="after")
     def _experts_fit(self) -> Self:
+        faults = []
         if len(self.experts) < 2:
-            raise ValueError(f"experts has {len(self.experts)} entries: a mixture has at least 2")
+            faults.append(f"experts has {len(self.experts)} entries: a mixture has at least 2")
         if self.experts_per_token > len(self.experts):
-            raise ValueError(
+            faults.append(
                 f"experts_per_token is {self.experts_per_token}, more than the {len(self.experts)} experts there are"
             )
         if self.tokenizer_source != "base" and not self.tokenizer_source.startswith("model:"):
-            raise ValueError(
+            faults.append(
                 f"tokenizer_source is {self.tokenizer_source!r}; experts share one vocabulary, so it is 'base' or"
                 " 'model:MODEL'"
             )
+        faults += self._prompt_faults()
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
-    @model_validator(mode="after")
-    def _prompts_fit(self) -> Self:
+    def _prompt_faults(self) -> list[str]:
         if self.gate_mode in DRAWN_MODES:
-            return self
+            return []
         everyone = (*self.experts, *self.shared_experts)
         without = [expert.source_model for expert in everyone if not expert.positive_prompts]
         if without:
-            raise ValueError(
+            return [
                 f"gate_mode {self.gate_mode} is made of prompts, but these experts have no positive_prompts:"
                 f" {', '.join(without)}; random and uniform_random want none"
-            )
+            ]
         prompts = {(expert.positive_prompts, expert.negative_prompts) for expert in self.experts}
-        if len(prompts) == 1:
-            raise ValueError("all experts have the same prompts, so no router could tell them apart")
-        return self
+        same = "all experts have the same prompts, so no router could tell them apart"
+        return [same] if len(prompts) == 1 and len(self.experts) > 1 else []
 
 
 class ChatVectorSettings(StageSettings):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from moyai.plan.quantities import format_bytes, format_count, format_seconds
 from moyai.report.front_matter import front_matter
@@ -139,17 +141,28 @@ def _route(report: RunReport) -> list[str]:
 
 
 def _certificates(report: RunReport) -> list[str]:
-    lines = []
-    for stage in report.of_kind("verify"):
-        results = stage.results
-        verdict = "the same function" if results["same_function"] else "**not** the same function"
-        lines.append(
-            f"- `{results['model']}` and `{results['against']}` are {verdict}: largest difference of logits "
-            f"{format_small(results['max_abs_logit_difference'])} "
-            f"(tolerance {format_small(results['tolerance'])}, largest logit {results['max_abs_logit']:.1f}) "
-            f"over {results['num_tokens']:,} tokens of `{_plain(source_name(results['text']))}` in {results['dtype']}."
-        )
+    lines = [_certificate(stage.results) for stage in report.of_kind("verify")]
     return ["## 同一性の証明 Certificate", "", *lines] if lines else []
+
+
+def _certificate(results: Mapping[str, Any]) -> str:
+    verdict = "the same function" if results["same_function"] else "**not** the same function"
+    made_by = f", made by `{_plain(results['method'])}`" if results.get("method") else ""
+    said = (
+        f"- `{results['model']}`{made_by}, and `{results['against']}` are {verdict}: logits differ by at most "
+        f"{format_small(results['max_abs_logit_difference'])} and {format_small(results['mean_abs_logit_difference'])} "
+        f"on average (tolerance {format_small(results['tolerance'])}, largest logit {results['max_abs_logit']:.1f}), "
+        f"the loss goes from {results['loss_against']:.4f} to {results['loss']:.4f} nats per token, and on the same input "
+        f"no feed-forward layer differs by more than {results['max_local_ulp']:.1f} units in the last place, over "
+        f"{results['num_tokens']:,} tokens of `{_plain(source_name(results['text']))}` in {results['dtype']}."
+    )
+    router = results.get("router")
+    if router:
+        said += (
+            f" Its routers give an expert between {router['min_load']:.0%} and {router['max_load']:.0%} of the choices of"
+            f" a layer; mean entropy per token {router['mean_entropy']:.3f} nats."
+        )
+    return said
 
 
 def _use(report: RunReport) -> list[str]:

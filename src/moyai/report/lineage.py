@@ -12,7 +12,7 @@ from moyai.plan.quantities import format_bytes
 from moyai.recipe.load import parse_recipe
 from moyai.recipe.recipe import Card, Recipe, Step
 from moyai.recipe.record import Record, records_of_run
-from moyai.recipe.settings import STAGE_SETTINGS, Kind
+from moyai.recipe.settings import STAGE_SETTINGS, Kind, StageSettings, TrainingSettings
 from moyai.recipe.sources import HubModel, WheelModel, parse_model
 from moyai.report.scores import LANGUAGES, ModelScores, SuiteScores, read_scores
 from moyai.report.training_log import TrainingPoint, read_training_log
@@ -160,7 +160,9 @@ class RunReport:
     @property
     def trainings(self) -> tuple[StageReport, ...]:
         """The stages that trained."""
-        return tuple(stage for stage in self.stages if "sources" in stage.results)
+        return tuple(
+            stage for stage in self.stages if issubclass(STAGE_SETTINGS.get(stage.kind, StageSettings), TrainingSettings)
+        )
 
     @property
     def num_training_tokens(self) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
-from moyai.checkpoint.disk import full_disk_told
+from moyai.checkpoint.disk import full_disk_told, replace_file
 from moyai.checkpoint.sources import resolve_model
 from moyai.errors import UserError
 from moyai.progress import Progress
@@ -27,7 +28,14 @@ _MARK_NAME = "work.json"
 _RESULT_NAME = "result"
 
 
-def run_single_stage(recipe: Recipe, *, out_dir: Path, cache_dir: Path, progress: Progress) -> Record:
+def run_single_stage(
+    recipe: Recipe,
+    *,
+    out_dir: Path,
+    cache_dir: Path,
+    progress: Progress,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> Record:
     """Run a recipe of one stage; its artifact becomes `out_dir`.
 
     The work is done in `.NAME.moyai` beside `out_dir`, where the same call goes on if it is cut short.
@@ -37,6 +45,7 @@ def run_single_stage(recipe: Recipe, *, out_dir: Path, cache_dir: Path, progress
         out_dir: must not exist, or be empty.
         cache_dir: where downloads are kept.
         progress: where to tell how far it is.
+        extra_files: name -> content of small files that lie in `out_dir` besides.
 
     Raises:
         BusyError: another process is at the same work.
@@ -55,6 +64,8 @@ def run_single_stage(recipe: Recipe, *, out_dir: Path, cache_dir: Path, progress
                     recipe, out_dir=work_dir, until=init.name, cache_dir=cache_dir, progress=progress
                 )
             record = _work(init, step, base_dir, work_dir, cache_dir, progress)
+            for name, content in (extra_files or {}).items():
+                replace_file(work_dir / _RESULT_NAME / name, content)
             (work_dir / _RESULT_NAME).replace(final)
         except UserError:
             if not any(work_dir.rglob("*.safetensors*")):  # nothing that going on could use

@@ -14,7 +14,7 @@ from moyai.checkpoint.reader import CheckpointReader
 from moyai.recipe.architecture import read_config
 from moyai.recipe.settings import ChatVectorSettings
 from moyai.stages.contract import StageContext
-from moyai.stages.outside_models import model_directories, model_hashes
+from moyai.stages.outside_models import model_directories, model_hashes, model_label
 from moyai.tokenizer.chat_format import ChatFormat, chat_format, token_ids
 
 REVISION = 1
@@ -29,7 +29,7 @@ def run(settings: ChatVectorSettings, context: StageContext) -> dict[str, Any]:
     """Find all differences first, then write."""
     base_dir = next(iter(context.inputs.values()))
     directories = model_directories(settings.named_models(), context)
-    models = {name: VectorModel.read(name, CheckpointReader(path)) for name, path in directories.items()}
+    models = {name: VectorModel.read(model_label(name), CheckpointReader(path)) for name, path in directories.items()}
     chat_dir = directories[settings.chat_vectors[-1].chat]
     base = VectorModel.read(str(base_dir), CheckpointReader(base_dir))
     plan = plan_chat_vector(

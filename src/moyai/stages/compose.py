@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.checkpoint.compatibility import require_compatible
-from moyai.checkpoint.compose import ExpertModel, Gates, plan_compose
+from moyai.checkpoint.compose import ExpertModel, Gates, composed_architecture, plan_compose
 from moyai.checkpoint.dtypes import TORCH_NAMES
 from moyai.checkpoint.layout import EMBEDDING_NAME
 from moyai.checkpoint.model_directory import write_model
@@ -20,15 +20,16 @@ from moyai.recipe.composition import DRAWN_MODES, ExpertSource
 from moyai.recipe.expert_prompts import ExpertPrompts, GateMode
 from moyai.recipe.settings import ComposeSettings
 from moyai.stages.contract import StageContext
-from moyai.stages.outside_models import model_directories, model_hashes
+from moyai.stages.outside_models import model_directories, model_hashes, model_label
 
 REVISION = 1
 
 # What `architecture` may begin with, by the family that the base becomes; mergekit's names.
 _NAMES = {"mixtral": "mixtral", "qwen2_moe": "qwen moe", "qwen3_moe": "qwen3 moe"}
 _TRAP = (
-    "gate_mode random draws the routers from a normal distribution of standard deviation 1, with which one of the chosen"
-    " experts takes most of the weight by accident; uniform_random, prompts or training make better ones"
+    "gate_mode random draws the routers from a normal distribution of standard deviation 1: on vectors of length √hidden"
+    " their logits have one of {:.0f}, and one of the chosen experts takes most of the weight by accident;"
+    " uniform_random, prompts or training make better ones"
 )
 _ONE_MODEL = "all experts are of one model, so they are equal: this is upcycling and needs training to be of use"
 
@@ -41,28 +42,34 @@ def outside(settings: ComposeSettings, cache_dir: Path) -> dict[str, str]:
 def run(settings: ComposeSettings, context: StageContext) -> dict[str, Any]:
     """Find all differences first, then make the routers, then write."""
     base_dir = next(iter(context.inputs.values()))
+    base, architecture = CheckpointReader(base_dir), read_architecture(base_dir)
+    mixture = composed_architecture(
+        base,
+        architecture,
+        num_experts=len(settings.experts),
+        active=settings.experts_per_token,
+        num_shared=len(settings.shared_experts),
+    )
+    _check_name(settings, mixture)
     directories = model_directories(settings.named_models(), context)
     notes = require_compatible(base_dir, {name: path for name, path in directories.items() if path != base_dir})
-    architecture = read_architecture(base_dir)
-    notes += _notes(settings)
+    notes += _notes(settings, architecture, read_config(base_dir))
     for note in notes:
         context.progress.note(note)
-    base = CheckpointReader(base_dir)
     readers = {name: CheckpointReader(path) for name, path in directories.items()}
     base_dtype = base.tensors[EMBEDDING_NAME].dtype
     dtypes = {name: storage for storage, name in TORCH_NAMES.items()}
-    mixture, planned = plan_compose(
+    _, planned = plan_compose(
         base,
         architecture,
         [_expert(source, readers) for source in settings.experts],
         base_label="the base",
-        shared=_shared(settings, readers),
+        shared=_expert(settings.shared_experts[0], readers) if settings.shared_experts else None,
         active=settings.experts_per_token,
         gates=_gates(settings, architecture, base_dir, context),
         dtype=dtypes[settings.dtype] if settings.dtype else base_dtype,
         seed=settings.seed,
     )
-    _check_name(settings, mixture)
     counts = write_model(
         context.out_dir,
         mixture,
@@ -79,15 +86,19 @@ def run(settings: ComposeSettings, context: StageContext) -> dict[str, Any]:
         "active": mixture.num_active_experts,
         "gate_mode": settings.gate_mode,
         "gates": settings.gates,
-        "sources": [_label(source.source_model) for source in settings.experts],
+        "expert_models": [model_label(source.source_model) for source in settings.experts],
         "notes": notes,
         "num_active_parameters": counts["num_parameters"] - idle * (mixture.num_experts - mixture.num_active_experts),
         **counts,
     }
 
 
-def _notes(settings: ComposeSettings) -> list[str]:
-    notes = [_TRAP] if settings.gate_mode == "random" else []
+def _notes(settings: ComposeSettings, architecture: Architecture, config: Mapping[str, Any]) -> list[str]:
+    notes = [_TRAP.format(sqrt(architecture.hidden_size))] if settings.gate_mode == "random" else []
+    if settings.gate_mode in DRAWN_MODES and any(source.positive_prompts for source in settings.experts):
+        notes.append(f"gate_mode {settings.gate_mode} makes no use of the prompts")
+    if architecture.family == "mistral" and config.get("sliding_window"):
+        notes.append(f"the base's sliding window of {config['sliding_window']} is not kept: Mixtral attends to everything")
     noise = any(source.noise_scale for source in settings.experts)
     if len({source.source_model for source in settings.experts}) == 1 and not noise:
         notes.append(_ONE_MODEL)
@@ -106,22 +117,10 @@ def _check_name(settings: ComposeSettings, mixture: Architecture) -> None:
 def _expert(source: ExpertSource, readers: Mapping[str, CheckpointReader]) -> ExpertModel:
     return ExpertModel(
         reader=readers[source.source_model],
-        label=_label(source.source_model),
+        label=model_label(source.source_model),
         noise_scale=source.noise_scale or 0.0,
         residual_scale=1.0 if source.residual_scale is None else source.residual_scale,
     )
-
-
-def _label(model: str) -> str:
-    """A model as the provenance calls it: of a path the last part, since directories of a machine tell nobody anything."""
-    is_path = model.startswith(("/", ".", "~"))
-    return Path(model).name if is_path else model
-
-
-def _shared(settings: ComposeSettings, readers: Mapping[str, CheckpointReader]) -> ExpertModel | None:
-    if len(settings.shared_experts) > 1:
-        raise InputFileError(f"shared_experts has {len(settings.shared_experts)} entries; a mixture has at most 1")
-    return _expert(settings.shared_experts[0], readers) if settings.shared_experts else None
 
 
 def _gates(settings: ComposeSettings, architecture: Architecture, base_dir: Path, context: StageContext) -> Gates:

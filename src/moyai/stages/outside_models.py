@@ -18,6 +18,15 @@ def model_hashes(models: Sequence[str], cache_dir: Path) -> dict[str, str]:
     return {model: source_sha256(parse_model(model), cache_dir) for model in outside}
 
 
+def model_label(model: str) -> str:
+    """A model as the provenance calls it: of a path the last part, since directories of a machine tell nobody anything.
+
+    >>> model_label("/home/me/models/tuned"), model_label("owner/name@main")
+    ('tuned', 'owner/name@main')
+    """
+    return Path(model).name if model.startswith(("/", ".", "~")) else model
+
+
 def model_directories(models: Sequence[str], context: StageContext) -> dict[str, Path]:
     """The checkpoint directory of each model, by its source string.
 
