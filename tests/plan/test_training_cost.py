@@ -102,9 +102,8 @@ def test_experts_lie_in_memory_twice_while_they_are_stacked():
 
 
 def test_memory_stays_near_the_run_it_was_fitted_to():
-    # No independent check: the allocator's share was fitted to the first of these two figures.  One run on
-    # 2 CPU cores: 374 M parameters in 4 experts, rows of 1024 tokens, adafactor.
+    # No independent check: the allocator's share was fitted to this figure.  One run on 2 CPU cores: 374 M parameters
+    # in 4 experts, rows of 1024 tokens, adafactor.
     recipe = small_recipe("stages.extend.pieces=200", "stages.pretrain.row_tokens=1024")
     stages = {stage.name: stage for stage in plan_recipe(recipe).stages}
     assert stages["pretrain"].memory_bytes == pytest.approx(7.78e9, rel=0.1)
-    assert stages["verify"].memory_bytes == pytest.approx(4.45e9, rel=0.15)

@@ -22,6 +22,7 @@ from moyai.plan.parameters import count_multiplied, count_parameters, weight_gro
 from moyai.plan.source_use import SourceUse, sources_used
 from moyai.plan.training_cost import (
     PROCESS_BYTES,
+    layer_bytes,
     loaded_bytes,
     resume_bytes,
     scoring_flops,
@@ -217,12 +218,13 @@ def _sft(step: Step, inputs: Inputs) -> Estimate:
 def _verify(step: Step, inputs: Inputs) -> Estimate:
     settings, models = _typed(step, VerifySettings), list(inputs.values())
     _, warnings = sources_used(step.name, {settings.text: 1.0}, "train documents", models[0].rates)
+    hidden_bytes = 2 * 2 * FLOAT32_BYTES * settings.tokens * models[0].architecture.hidden_size
     return Estimate(
         models[0],
         flops=sum(scoring_flops(model.architecture, settings.tokens) for model in models),
         tokens=settings.tokens * len(models),
         read_bytes=sum(model.stored_bytes for model in models),
-        memory_bytes=PROCESS_BYTES + sum(loaded_bytes(model.architecture) for model in models),
+        memory_bytes=PROCESS_BYTES + hidden_bytes + sum(layer_bytes(model.architecture) for model in models),
         warnings=warnings,
     )
 

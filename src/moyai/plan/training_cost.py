@@ -109,6 +109,13 @@ def loaded_bytes(architecture: Architecture) -> int:
     return 4 * (sum(g.num_parameters for g in groups) + stacked)
 
 
+def layer_bytes(architecture: Architecture) -> int:
+    """One layer in float32 at the peak of its loading, when its largest stack of experts lies there twice."""
+    inner = [group for group in weight_groups(architecture) if group.role not in ("embedding", "head")]
+    largest = max(group.num_parameters for group in inner) if architecture.is_moe else 0
+    return 4 * (sum(group.num_parameters for group in inner) + largest) // architecture.num_hidden_layers
+
+
 def resume_bytes(architecture: Architecture, settings: TrainingSettings, new_rows: int) -> int:
     """Size of one checkpoint to resume from: the weights that move, in float32, and their optimiser state."""
     moving = trainable_groups(architecture, settings.trainable, new_rows)

@@ -1,0 +1,1 @@
+"""Running a checkpoint one decoder layer at a time, straight from its files."""
