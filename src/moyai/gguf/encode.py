@@ -32,7 +32,7 @@ _ELEMENTS_UNDER_WAY = 1 << 22
 def encoded_pieces(
     tensors: Sequence[StoredTensor], sources: Mapping[str, TensorInfo]
 ) -> Generator[memoryview | bytes]:
-    """The bytes of all tensors with their padding, in order, in pieces of a few megabytes.
+    """The bytes of all tensors with their padding, in order, in pieces of about a megabyte.
 
     Args:
         tensors: what to store, and how.

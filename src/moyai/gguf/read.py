@@ -103,6 +103,7 @@ def summary_of(header: GgufHeader) -> GgufSummary:
 
 def _checked_pairs(header: GgufHeader, architecture: Architecture) -> list[TensorPair]:
     """The pairs of all tensors, once it is sure that the file has them, of the right shape, and no others."""
+    _check_counts(header, architecture)
     pairs = tensor_pairs(architecture)
     expected = {pair.gguf_name for pair in pairs}
     found = {name: tensor.shape for name, tensor in header.tensors.items()}
@@ -124,6 +125,17 @@ def _checked_pairs(header: GgufHeader, architecture: Architecture) -> list[Tenso
                 f"{header.path} has tensors in the quantisation {kind.name}, not yet known"
             ) from None
     return pairs
+
+
+def _check_counts(header: GgufHeader, architecture: Architecture) -> None:
+    """Refuse layers and experts that the file cannot have, before a list of as many names is made."""
+    router = header.tensors.get("blk.0.ffn_gate_inp.weight")
+    num_experts = router.shape[0] if router is not None else 1
+    if architecture.num_hidden_layers > len(header.tensors) or architecture.num_experts != num_experts:
+        raise InputFileError(
+            f"{header.path} says {architecture.num_hidden_layers} layers and {architecture.num_experts} experts,"
+            f" but holds {len(header.tensors)} tensors and a router of {num_experts} rows"
+        )
 
 
 def _some(names: list[str]) -> str:
@@ -187,7 +199,8 @@ def float32_pieces(
 
 
 def _float32(rows: NDArray[np.uint8], kind: GGMLQuantizationType) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = dequantize(rows, kind)
+    with np.errstate(all="ignore"):  # a damaged scale gives infinities, which are for the model's reader to judge
+        values: NDArray[np.float32] = dequantize(rows, kind)
     return values
 
 

@@ -206,8 +206,10 @@ def read_config(checkpoint_dir: Path) -> dict[str, Any]:
         raise InputFileError(
             f"{checkpoint_dir} has no config.json", hint="a checkpoint directory has config.json and safetensors files"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested or counted beyond all bounds
         raise InputFileError(f"{path} is not JSON: {error}") from None
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(config, dict):
         raise InputFileError(f"{path} is not a JSON object")
     return config

@@ -13,7 +13,7 @@ from moyai.checkpoint.sources import resolve_model, source_sha256
 from moyai.progress import Progress
 from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import InitSettings
-from moyai.recipe.sources import parse_model
+from moyai.recipe.sources import HubModel, parse_model
 from moyai.stages.contract import StageContext
 
 REVISION = 1
@@ -52,7 +52,8 @@ def fetch(model: str, out_dir: Path, cache_dir: Path, progress: Progress) -> dic
             "license": converted.metadata.get("general.license"),
             "architecture": converted.architecture.model_dump(),
         }
-    return {"source": model, "quantization": None, **_copy_checkpoint(path, out_dir, progress)}
+    of_hub = {"model_name": source.repo, "revision": path.name} if isinstance(source, HubModel) else {}
+    return {"source": model, "quantization": None, **_copy_checkpoint(path, out_dir, progress), **of_hub}
 
 
 def _copy_checkpoint(path: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
