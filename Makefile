@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: quickstart test check format wheel clean
+.PHONY: quickstart test check bench fuzz format wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,13 +19,19 @@ test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest
 
 check: $(STAMP)  ## style, types, import directions, links in the documents
-	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff check src tests tools benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_links.py
 
+bench: $(STAMP)  ## measure against other programs and write docs/benchmarks.md; ONLY="NAME ..." and AGAIN=1
+	$(BIN)/python -m benchmarks $(if $(AGAIN),--again) $(ONLY)
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix src tests tools
+
+fuzz: $(STAMP)  ## 10,000 damaged files of each kind for the readers
+	$(BIN)/python tools/fuzz_readers.py --files 10000
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
