@@ -54,7 +54,10 @@ def run(settings: ChatVectorSettings, context: StageContext) -> dict[str, Any]:
         progress=context.progress,
     )
     return {
-        "vectors": [vector.model_dump() for vector in settings.chat_vectors],
+        "vectors": [
+            {"chat": model_label(vector.chat), "base": model_label(vector.base), "ratio": vector.ratio}
+            for vector in settings.chat_vectors
+        ],
         "skip": list(plan.skip),
         "num_tensors_changed": plan.num_changed,
         "num_tensors_skipped": dict(plan.num_skipped),
