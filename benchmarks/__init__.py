@@ -1,0 +1,1 @@
+"""Measures moyai against other programs; `python -m benchmarks`."""
