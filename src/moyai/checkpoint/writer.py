@@ -215,16 +215,23 @@ def _write_at(file: int, content: bytes | memoryview, offset: int) -> None:
 
 def _copy_tensors(file: int, shard: Shard, bar: Bar) -> None:
     flushed = 0
-    for tensor, start in shard.tensors:
-        if isinstance(tensor.content, TensorInfo):
-            assert tensor.content.num_bytes == tensor.num_bytes, tensor.name
-            _copy(file, tensor.content, start)
-            bar.advance(tensor.num_bytes)
-            end = start + tensor.num_bytes
-            if end - flushed >= _FLUSH_BYTES and hasattr(os, "posix_fadvise"):
-                # Linux begins to write such pages to the disk, so the flush at the end finds little to do.
-                os.posix_fadvise(file, flushed, end - flushed, os.POSIX_FADV_DONTNEED)
-                flushed = end
+    # Sending pages to the disk waits for it, which copying need not.
+    with ThreadPoolExecutor(1) as sender:
+        for tensor, start in shard.tensors:
+            if isinstance(tensor.content, TensorInfo):
+                assert tensor.content.num_bytes == tensor.num_bytes, tensor.name
+                _copy(file, tensor.content, start)
+                bar.advance(tensor.num_bytes)
+                end = start + tensor.num_bytes
+                if end - flushed >= _FLUSH_BYTES:
+                    sender.submit(_send, file, flushed, end - flushed)
+                    flushed = end
+
+
+def _send(file: int, start: int, num_bytes: int) -> None:
+    """Let Linux begin to write pages to the disk, so that the flush at the end finds little to do."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, start, num_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def _copy(file: int, source: TensorInfo, start: int) -> None:
