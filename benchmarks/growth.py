@@ -14,7 +14,7 @@ SETTINGS: dict[str, Any] = {
     "sizes": ["0.25B", "0.5B", "1B", "2B", "3B"],
     "methods": ["copy", "drop"],
     "experts": 4,
-    "rounds": 2,
+    "rounds": 1,
 }
 
 
