@@ -83,6 +83,12 @@ class Architecture(BaseModel):
         return self.num_experts > 1
 
     @property
+    def num_idle_parameters(self) -> int:
+        """Parameters of the experts that one token does not use."""
+        per_expert = 3 * self.hidden_size * self.intermediate_size
+        return per_expert * self.num_hidden_layers * (self.num_experts - self.num_active_experts)
+
+    @property
     def class_name(self) -> str:
         """The transformers class that runs it."""
         return self._traits.class_name

@@ -79,7 +79,6 @@ def run(settings: ComposeSettings, context: StageContext) -> dict[str, Any]:
         shard_bytes=settings.shard_bytes,
         progress=context.progress,
     )
-    idle = 3 * mixture.hidden_size * mixture.intermediate_size * mixture.num_hidden_layers
     return {
         "family": mixture.family,
         "experts": mixture.num_experts,
@@ -88,7 +87,7 @@ def run(settings: ComposeSettings, context: StageContext) -> dict[str, Any]:
         "gates": settings.gates,
         "expert_models": [model_label(source.source_model) for source in settings.experts],
         "notes": notes,
-        "num_active_parameters": counts["num_parameters"] - idle * (mixture.num_experts - mixture.num_active_experts),
+        "num_active_parameters": counts["num_parameters"] - mixture.num_idle_parameters,
         **counts,
     }
 

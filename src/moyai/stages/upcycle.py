@@ -9,7 +9,7 @@ from moyai.checkpoint.model_directory import write_model
 from moyai.checkpoint.reader import CheckpointReader
 from moyai.checkpoint.upcycle import plan_upcycle
 from moyai.progress import Progress
-from moyai.recipe.architecture import Architecture, read_architecture, read_config
+from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import UpcycleSettings
 from moyai.stages.contract import StageContext
 
@@ -44,7 +44,7 @@ def run(settings: UpcycleSettings, context: StageContext) -> dict[str, Any]:
         "experts": settings.experts,
         "active": settings.active,
         "router": settings.router,
-        "num_active_parameters": counts["num_parameters"] - _idle_parameters(mixture),
+        "num_active_parameters": counts["num_parameters"] - mixture.num_idle_parameters,
         **counts,
     }
 
@@ -54,9 +54,3 @@ def _routers(parent_dir: Path, settings: UpcycleSettings, progress: Progress) ->
     from moyai.layerwise.gates import prompt_gates
 
     return prompt_gates(parent_dir, settings.prompts, mode=settings.gate_mode, behaviour="exact", progress=progress)
-
-
-def _idle_parameters(mixture: Architecture) -> int:
-    """Of the experts that a token does not use."""
-    per_expert = 3 * mixture.hidden_size * mixture.intermediate_size
-    return per_expert * mixture.num_hidden_layers * (mixture.num_experts - mixture.num_active_experts)
