@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moyai.errors import InputFileError, RecipeError
+from moyai.recipe.corpus_settings import PrepareSettings
 from moyai.recipe.load import load_recipe, parse_recipe, shipped_recipes
 from moyai.recipe.recipe import Recipe
 
@@ -75,6 +77,10 @@ def test_a_recipe_that_cannot_be_read(
     assert caught.value.exit_code == 2
 
 
+def shares(settings: Any) -> dict[str, float]:
+    return {source: amount.share for source, amount in settings.corpus.items()}
+
+
 def test_overrides_reach_stages_by_name_and_nested_keys() -> None:
     recipe = parse(
         STAGES,
@@ -86,7 +92,7 @@ def test_overrides_reach_stages_by_name_and_nested_keys() -> None:
     )
     warm_up, pretrain = recipe.stages[1][1], recipe.stages[3][1]
     assert warm_up.tokens == 1_000_000
-    assert warm_up.corpus == {"a.txt": 0.7, "b.txt": 0.3, "extra": 2.0}
+    assert shares(warm_up) == {"a.txt": 0.7, "b.txt": 0.3, "extra": 2.0}
     assert (pretrain.optimizer, warm_up.optimizer) == ("adafactor", "adamw")
     assert recipe.card.title == "舫い"
     assert recipe.base == "other/model"
@@ -105,7 +111,7 @@ def test_named_sources_stand_for_their_files_in_every_stage() -> None:
     )
     extend, pretrain, sft, verify, evaluate = (settings for _, settings in parse(stages, tail=SOURCES).stages)
     assert extend.corpus == ("mine.jsonl",)
-    assert pretrain.corpus == {"mine.jsonl": 0.7, "other.txt": 0.3}
+    assert shares(pretrain) == {"mine.jsonl": 0.7, "other.txt": 0.3}
     assert sft.data == ("chat.jsonl", "other.jsonl")
     assert (verify.text, evaluate.texts) == ("mine.jsonl", {"ja": "mine.jsonl"})
     changed = parse(stages, "sources.ours=yours.jsonl", tail=SOURCES)
@@ -156,7 +162,7 @@ def test_all_problems_are_told_at_once_and_name_their_stage() -> None:
     ("stages", "said"),
     [
         ("  - upcycle: {experts: 4, experts: 2}\n", "the key 'experts' stands twice"),
-        ("  - extnd: {pieces: 1}\n", "there is no stage 'extnd'; the stages are extend,"),
+        ("  - extnd: {pieces: 1}\n", "there is no stage 'extnd'; the stages are train_tokenizer,"),
         ("  - init: {base: x}\n", "there is no stage 'init'"),
         ("  - extend\n", "a stage is one key with its settings"),
         ("  - extend: 5\n", "'extend' is 5"),
@@ -165,7 +171,16 @@ def test_all_problems_are_told_at_once_and_name_their_stage() -> None:
         ("  - upcycle: {experts: 1, active: 1}\n", "a mixture has at least 2"),
         ("  - sft: {data: []}\n", "'sft.data' is []"),
         ("  - pretrain: {tokens: 1, corpus: {}}\n", "'pretrain.corpus' is {}"),
-        ("  - pretrain: {tokens: 1, corpus: {a: -1}}\n", "'pretrain.corpus.a' is -1"),
+        ("  - pretrain: {tokens: 1, corpus: {a: -1}}\n", "'pretrain.corpus.a.share' is -1.0"),
+        ("  - pretrain: {tokens: 1, corpus: {a: {epochs: 0}}}\n", "'pretrain.corpus.a.epochs' is 0"),
+        ("  - pretrain: {tokens: 1, corpus: {a: {share: 1, tokens: 5}}}\n", "is one of share, tokens and epochs, not share"),
+        ("  - pretrain: {tokens: 1, corpus: {a: {}}}\n", "is one of share, tokens and epochs, not none"),
+        ("  - pretrain: {tokens: 9, corpus: {a: {tokens: 5}}}\n", "ask for 5 tokens together, and tokens is 9"),
+        ("  - pretrain: {tokens: 9, corpus: {a: 1, b: {tokens: 10}}}\n", "ask for 10 tokens, more than the 9"),
+        ("  - pretrain: {tokens: 9, corpus: {'stage:p': 1, 'stage:p/a': 1}}\n", "'stage:p' and 'stage:p/a'"),
+        ("  - pretrain: {tokens: 9, corpus: stage:p}\n", "the stages before it that pack text are none"),
+        ("  - prepare: {sources: {../a: x.txt}}\n", "is '../a': string should match"),
+        ("  - prepare: {sources: {a: {files: x.txt, filters: web}}}\n", "say language: ja or en"),
         ("  - sft: {data: a, learning_rate: .inf}\n", "'sft.learning_rate' is inf"),
         ("  - sft: {data: a, router_balance: .nan}\n", "'sft.router_balance' is nan"),
         ("  - sft: {data: a, batch_tokens: 100, row_tokens: 64}\n", "not a multiple of row_tokens"),
@@ -251,3 +266,25 @@ def test_from_of_and_against_name_other_stages() -> None:
 )
 def test_a_name_that_leads_nowhere(stage: str, said: str) -> None:
     assert said in fault(f"{STAGES}  - {stage}\n")
+
+
+def test_named_sources_stand_for_the_files_of_what_is_prepared() -> None:
+    text = (
+        "moyai: 1\nname: small\nbase: ./m\nsources: {web: crawl/*.parquet, books: books.jsonl}\nstages:\n"
+        "  - prepare: {sources: {a: web, b: {files: [books, other.txt], language: ja}, c: {files: web}}}\n"
+    )
+    settings = parse_recipe(text, where="small.yaml").stages[0][1]
+    assert isinstance(settings, PrepareSettings)
+    assert [settings.sources[name].files for name in "abc"] == [
+        ("crawl/*.parquet",), ("books.jsonl", "other.txt"), ("crawl/*.parquet",)
+    ]  # fmt: skip
+
+
+def test_text_that_was_packed_before_the_vocabulary_grew_is_refused_when_the_recipe_is_read() -> None:
+    stages = "  - prepare: {sources: {a: a.txt}}\n  - extend: {corpus: a.txt, pieces: 5}\n"
+    said = fault(stages + "  - pretrain: {corpus: stage:prepare, tokens: 1}\n")
+    assert "'pretrain' has the vocabulary of 'extend', but 'prepare' packs text with that of 'init'" in said
+    assert "`from: extend`" in said
+    fine = "  - extend: {corpus: a.txt, pieces: 5}\n  - prepare: {sources: {a: a.txt}}\n"
+    text = "moyai: 1\nname: small\nbase: ./m\nstages:\n" + fine + "  - pretrain: {corpus: stage:prepare, tokens: 1}\n"
+    assert parse_recipe(text, where="small.yaml").steps()[-1].inputs == ("extend", "prepare")

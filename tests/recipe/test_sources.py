@@ -11,10 +11,13 @@ from moyai.recipe.sources import (
     PINNED_WHEELS,
     STARTER_NAMES,
     GgufModel,
+    HubCorpus,
     HubModel,
     LocalModel,
     WheelModel,
     corpus_file,
+    corpus_format,
+    parse_hub_corpus,
     parse_model,
 )
 
@@ -70,3 +73,38 @@ def test_a_corpus_that_is_not_there(tmp_path: Path) -> None:
         corpus_file(str(tmp_path / "none.jsonl"))
     with pytest.raises(InputFileError, match="does not exist"):
         corpus_file(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hub:owner/words:train", HubCorpus("owner/words", None, None, "train")),
+        ("hub:owner/words@v1.0:train", HubCorpus("owner/words", "v1.0", None, "train")),
+        ("hub:owner/words/sample-10BT:train", HubCorpus("owner/words", None, "sample-10BT", "train")),
+        ("hub:o/w@main/20231101.ja:test", HubCorpus("o/w", "main", "20231101.ja", "test")),
+    ],
+)
+def test_a_data_set_on_the_hub(text: str, expected: HubCorpus) -> None:
+    assert parse_hub_corpus(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hub:words:train", "hub:o/words", "hub:o/words:", "hub:o/words:train[:10%]", "hub:a/b/c/d:train", "o/words:train"],
+)
+def test_what_names_no_data_set(text: str) -> None:
+    with pytest.raises(SourceError, match="names no data set on the hub") as caught:
+        parse_hub_corpus(text)
+    assert caught.value.hint
+
+
+def test_what_a_file_holds_is_told_by_its_name() -> None:
+    for ending in ("", ".gz", ".zst"):
+        assert corpus_format(f"a.b.jsonl{ending}") == "lines"
+        assert corpus_format(f"a.txt{ending}") == "text"
+    assert corpus_format("a.parquet") == "parquet"
+    for name in ("a.json", "a", "a.gz", "jsonl", "a.jsonl.bz2", "a.parquet.zst"):
+        with pytest.raises(InputFileError) as caught:
+            corpus_format(name)
+        assert name in str(caught.value)
+        assert caught.value.hint

@@ -75,6 +75,8 @@ class Architecture(BaseModel):
             raise ValueError(f"family {self.family} does not go with a shared expert of {self.shared_expert_size} channels")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError("num_attention_heads must be a multiple of num_key_value_heads")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}; rotary positions turn pairs of channels, so it is even")
         return self
 
     @property

@@ -16,9 +16,12 @@ from moyai.errors import InputFileError, RecipeError
 from moyai.recipe.architecture import Architecture
 from moyai.recipe.chat_vector import ChatVector
 from moyai.recipe.composition import ExpertSource
+from moyai.recipe.corpus_settings import ContaminationSettings, CorpusSource, DuplicateSettings, SourceAmount
 from moyai.recipe.expert_prompts import ExpertPrompts
 from moyai.recipe.recipe import Card, Recipe, StageSettingsError
 from moyai.recipe.settings import STAGE_SETTINGS
+from moyai.recipe.source_names import resolve_sources
+from moyai.recipe.tokenizer_settings import TokenizerStage
 
 _SHIPPED = resources.files("moyai") / "recipe" / "shipped"
 
@@ -103,7 +106,7 @@ def check_recipe(data: dict[str, Any], *, where: str) -> Recipe:
     Raises:
         RecipeError: a key or a setting is wrong; all are told at once.
     """
-    _resolve_sources(data)
+    resolve_sources(data)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -125,10 +128,7 @@ def recipe_schema() -> dict[str, Any]:
     for kind, model in STAGE_SETTINGS.items():
         if kind == "init":
             continue
-        made = schema(model)
-        for key in shorthand & set(made["properties"]):
-            made["properties"][key] = {"anyOf": [{"type": "string"}, made["properties"][key]]}
-        definitions[model.__name__] = made
+        definitions[model.__name__] = schema(model)
         stages.append(
             {
                 "type": "object",
@@ -137,12 +137,16 @@ def recipe_schema() -> dict[str, Any]:
                 "additionalProperties": False,
             }
         )
+    for made in definitions.values():
+        for key in shorthand & set(made.get("properties", ())):
+            made["properties"][key] = {"anyOf": [{"type": "string"}, made["properties"][key]]}
     properties = {
         "moyai": {"const": 1, "description": "Version of the recipe language."},
         "name": {"type": "string", "pattern": Recipe.model_fields["name"].metadata[0].pattern},
         "description": {"type": "string"},
         "base": {"type": "string", "description": Recipe.model_fields["base"].description},
         "architecture": schema(Architecture),
+        "seed": {"type": "integer", "description": Recipe.model_fields["seed"].description},
         "sources": {
             "type": "object",
             "additionalProperties": {"type": "string"},
@@ -157,7 +161,7 @@ def recipe_schema() -> dict[str, Any]:
         "title": "moyai recipe",
         "type": "object",
         "properties": properties,
-        "required": ["moyai", "name", "base", "stages"],
+        "required": ["moyai", "name", "stages"],
         "additionalProperties": False,
         "$defs": definitions,
     }
@@ -215,28 +219,6 @@ def _merge(data: dict[str, Any], changes: Mapping[str, Any], where: str) -> None
             data[key] = value
 
 
-def _resolve_sources(data: dict[str, Any]) -> None:
-    """Put the files of `sources:` in the place of their names in the stages' corpora and texts."""
-    if not isinstance(data.get("sources"), dict):
-        return
-    sources = {name: file for name, file in data["sources"].items() if isinstance(file, str)}
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str):
-            return sources.get(value, value)
-        if isinstance(value, list):
-            return [sources.get(name, name) if isinstance(name, str) else name for name in value]
-        return {sources.get(key, key): share for key, share in value.items()} if isinstance(value, dict) else value
-
-    for item in data.get("stages") or []:
-        for settings in item.values() if isinstance(item, dict) else ():
-            if isinstance(settings, dict):
-                for key in {"corpus", "data", "text"} & set(settings):
-                    settings[key] = resolved(settings[key])
-                if isinstance(settings.get("texts"), dict):
-                    settings["texts"] = {language: resolved(name) for language, name in settings["texts"].items()}
-
-
 def _override(data: dict[str, Any], text: str, where: str) -> None:
     path, equals, value = text.partition("=")
     keys = path.split(".")
@@ -257,7 +239,16 @@ def _override(data: dict[str, Any], text: str, where: str) -> None:
 
 
 # Settings inside settings.
-_NESTED = (ExpertSource, ExpertPrompts, ChatVector)
+_NESTED = (
+    ExpertSource,
+    ExpertPrompts,
+    ChatVector,
+    CorpusSource,
+    DuplicateSettings,
+    ContaminationSettings,
+    SourceAmount,
+    TokenizerStage,
+)
 
 
 def _recipe_error(error: ValidationError, where: str) -> RecipeError:
@@ -272,7 +263,8 @@ def _recipe_error(error: ValidationError, where: str) -> RecipeError:
 
 
 def _problem(item: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in item["loc"] if part != "stages" or len(item["loc"]) == 1)
+    parts = item["loc"][1:] if len(item["loc"]) > 1 and item["loc"][0] == "stages" else item["loc"]
+    place = ".".join(map(str, parts))
     title = place or "recipe"
     if item["type"] == "extra_forbidden":
         return f"unknown key {title!r}{_nearest(item)}"

