@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, processors
+from transformers import AutoTokenizer
 
 from moyai.errors import InputFileError
 from moyai.tokenizer.text import TextTokenizer
+from moyai.tokenizer.vocabulary import read_vocabulary
 from tiny import TEMPLATE, write_tiny_tokenizer
+from tokenizer.conftest import FAMILIES, write_family
 
 
 def tokenizer(directory: Path, **changes: Any) -> TextTokenizer:
@@ -36,6 +40,30 @@ def test_marks_around_documents(tmp_path: Path) -> None:
     assert (made.document_start, made.document_end) == (1, 0), "bos where the tokenizer adds it"
     made = tokenizer(tmp_path / "c", add_bos_token=True, bos_token={"content": "<|im_end|>", "special": True})
     assert made.document_start == 2
+
+
+def test_bos_begins_a_document_where_only_the_tokenizer_itself_says_so(tmp_path: Path) -> None:
+    """As in Llama 3, whose settings leave it to the post-processor."""
+    path = write_family(tmp_path, "llama3") / "tokenizer.json"
+    assert TextTokenizer(tmp_path).document_start == TextTokenizer(tmp_path).document_end
+    own = Tokenizer.from_file(str(path))
+    bos = own.token_to_id("<|begin_of_text|>")
+    own.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=False),
+        processors.TemplateProcessing(single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", bos)]),
+    ])  # fmt: skip
+    own.save(str(path))
+    assert TextTokenizer(tmp_path).document_start == bos == AutoTokenizer.from_pretrained(tmp_path)("舟").input_ids[0]
+    assert TextTokenizer(tmp_path).document_end == own.token_to_id("<|eot_id|>")
+
+
+def test_a_sentencepiece_model_adds_bos_where_its_settings_do_not_say(tmp_path: Path) -> None:
+    path = write_family(tmp_path, "mistral-model") / "tokenizer_config.json"
+    told = TextTokenizer(tmp_path).document_start
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    del settings["add_bos_token"]
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    assert TextTokenizer(tmp_path).document_start == told
 
 
 def test_a_tokenizer_without_any_mark(tmp_path: Path) -> None:
@@ -68,3 +96,52 @@ def test_special_texts_and_template(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"has no tokenizer\.json"):
         TextTokenizer(tmp_path).encode("x")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(tmp_path: Path, family: str) -> None:
+    made = TextTokenizer(write_family(tmp_path, family))
+    for text in ("", " ", "舟 boat", "  舟\n\n漣漪\x00🙂 ", "\n x"):
+        ids, spelled = made.encode_with_bytes(text)
+        assert ids == made.encode(text)
+        assert len(ids) == len(spelled)
+        assert b"".join(spelled) == text.encode("utf-8")
+
+
+def test_composed_characters_are_the_bytes_of_a_text_that_is_composed(tmp_path: Path) -> None:
+    made = TextTokenizer(write_family(tmp_path, "qwen"))
+    assert b"".join(made.encode_with_bytes("か\u3099")[1]) == "が".encode()
+
+
+def test_a_space_in_front_belongs_to_no_token_and_one_after_a_mark_neither(tmp_path: Path) -> None:
+    made = TextTokenizer(write_family(tmp_path, "mistral"))
+    assert b"".join(made.encode_with_bytes("舟</s>の")[1]) == "舟</s>の".encode()
+
+
+@pytest.mark.parametrize("family", ["mistral", "llm-jp"])
+def test_a_checkpoint_with_a_sentencepiece_model_alone(tmp_path: Path, family: str) -> None:
+    whole, alone = write_family(tmp_path / "whole", family), write_family(tmp_path / "alone", f"{family}-model")
+    for text in ("舟 boat", "  二つ\n", "", "漣漪🙂"):
+        assert TextTokenizer(alone).encode(text) == TextTokenizer(whole).encode(text)
+    assert TextTokenizer(alone).document_start == TextTokenizer(whole).document_start
+
+
+def test_half_a_character_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    made = tokenizer(tmp_path)
+    for encode in (made.encode, lambda text: made.encode_batch(["x", text]), made.encode_with_bytes):
+        with pytest.raises(InputFileError, match=r"^a text has half a character, \\ud83d without its other half$"):
+            encode("a\ud83d")
+
+
+def test_limits_that_are_saved_with_a_tokenizer_neither_cut_nor_pad(tmp_path: Path) -> None:
+    made, text = tokenizer(tmp_path), "The boat 舟 " * 20
+    expected, path = made.encode(text), tmp_path / "tokenizer.json"
+    saved = Tokenizer.from_file(str(path))
+    saved.enable_truncation(4)
+    saved.enable_padding(length=8)
+    saved.save(str(path))
+    again = TextTokenizer(tmp_path)
+    assert again.encode(text) == expected
+    assert again.encode_batch([text, ""]) == [expected, []]
+    assert again.encode_with_offsets(text)[0] == expected
+    assert read_vocabulary(tmp_path).tokenizer.encode(text).ids == expected

@@ -19,20 +19,13 @@ from moyai.errors import InputFileError
 from moyai.gguf.token_list import token_list
 from moyai.gguf.unigram_bytes import byte_value
 from moyai.gguf.vocabulary import Vocabulary
-from moyai.tokenizer.bpe_file import BpeFile
-from moyai.tokenizer.sentencepiece_file import PieceType, SentencePieceModel
+from moyai.tokenizer.sentencepiece.file import PieceType, SentencePieceModel
+from moyai.tokenizer.sentencepiece.json_form import PREFIXES, SPACES
+from moyai.tokenizer.vocabulary import merges_of
 
 _NUM_BYTES = 256
 # So much below the least likely piece that no text is ever cut into it.
 _UNREACHABLE = 1000.0
-# What Hugging Face puts before a text: Llama's and llm-jp's way to write it.
-_PREFIXES = (
-    {"type": "Prepend", "prepend": "▁"},
-    {"type": "Replace", "pattern": {"Regex": r"(?<!\n)^"}, "content": "▁"},
-)
-_SPACES = tuple(
-    {"type": "Replace", "pattern": {kind: " "}, "content": "▁"} for kind in ("String", "Regex")
-)
 _METASPACE_SCHEMES: tuple[Literal["never", "always", "first"], ...] = ("never", "always", "first")
 _METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
 _TYPES = {
@@ -69,7 +62,7 @@ def sentencepiece_vocabulary(
         _mark_bytes(tokens, types, where)
     if unknown_id is not None:
         types[unknown_id] = TokenType.UNKNOWN
-    merges = BpeFile(dict(data)).merges if is_bpe else []
+    merges = merges_of(data) if is_bpe else []
     scores = _bpe_scores(tokens, merges, model) if is_bpe else _unigram_scores(own["vocab"], vocab_size)
     return Vocabulary(
         model="llama" if is_bpe else "t5",
@@ -128,7 +121,7 @@ def _space_prefix(data: Mapping[str, Any], where: str) -> Literal["never", "plai
     """
     normalizer, before = data.get("normalizer") or {}, data.get("pre_tokenizer") or {}
     steps = normalizer.get("normalizers", [normalizer])
-    if not before and steps[-1] in _SPACES and len(steps) <= 2 and all(step in _PREFIXES for step in steps[:-1]):
+    if not before and steps[-1] in SPACES and len(steps) <= 2 and all(step in PREFIXES for step in steps[:-1]):
         return "plain" if len(steps) == 2 else "never"
     for scheme in _METASPACE_SCHEMES:
         if not normalizer and before == _METASPACE | {"prepend_scheme": scheme}:

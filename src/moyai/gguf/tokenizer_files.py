@@ -16,8 +16,8 @@ from moyai.gguf.text_ends import text_ends
 from moyai.gguf.token_list import token_list
 from moyai.gguf.tokenizer_json import tokenizer_json
 from moyai.gguf.vocabulary import Vocabulary
-from moyai.tokenizer.bpe_file import BpeFile
-from moyai.tokenizer.sentencepiece_file import read_sentencepiece
+from moyai.tokenizer.sentencepiece.file import read_sentencepiece
+from moyai.tokenizer.vocabulary import merges_of
 
 _ROLES = ("bos", "eos", "unk", "pad")
 
@@ -101,10 +101,9 @@ def _vocabulary(data: dict[str, Any], model_path: Path, *, vocab_size: int, wher
     if kind != "BPE":
         raise InputFileError(f"{where} has a model of type {kind!r}; a GGUF can be written for BPE and Unigram")
     pre = pre_tokenizer_name(data, where=where)
-    file = BpeFile(data)
-    tokens, types = token_list(file.vocab, data.get("added_tokens", []), vocab_size=vocab_size, where=where)
+    tokens, types = token_list(data["model"]["vocab"], data.get("added_tokens", []), vocab_size=vocab_size, where=where)
     return Vocabulary(
-        model="gpt2", pre=pre, tokens=tuple(tokens), types=tuple(types), merges=tuple(file.merges)
+        model="gpt2", pre=pre, tokens=tuple(tokens), types=tuple(types), merges=tuple(merges_of(data))
     )
 
 

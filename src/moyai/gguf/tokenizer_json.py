@@ -8,6 +8,7 @@ from gguf.constants import TokenType
 
 from moyai.gguf.pretokenizer import PRE_TOKENIZERS
 from moyai.gguf.vocabulary import Vocabulary
+from moyai.tokenizer.sentencepiece.json_form import sentencepiece_steps, split_merges
 
 ADDED_TYPES = {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}
 
@@ -65,17 +66,7 @@ def _sentencepiece(vocabulary: Vocabulary, num_used: int) -> dict[str, Any]:
     else:
         model = _bpe(tokens, _merges(vocabulary))
         model |= {"unk_token": tokens[unknown_id], "fuse_unk": True, "byte_fallback": has_bytes, "ignore_merges": False}
-    prefix = [{"type": "Prepend", "prepend": "▁"}] if vocabulary.adds_space_prefix else []
-    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if vocabulary.adds_space_prefix else []
-    return {
-        "normalizer": {"type": "Sequence", "normalizers": [*prefix, _replace(" ", "▁")]},
-        "pre_tokenizer": None,
-        "decoder": {
-            "type": "Sequence",
-            "decoders": [_replace("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
-        },
-        "model": model,
-    }
+    return {**sentencepiece_steps(adds_prefix=vocabulary.adds_space_prefix), "model": model}
 
 
 def _bpe(tokens: tuple[str, ...], merges: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -96,16 +87,8 @@ def _merges(vocabulary: Vocabulary) -> tuple[tuple[str, str], ...]:
         for token, kind, score in zip(vocabulary.tokens, vocabulary.types, vocabulary.scores, strict=True)
         if kind == TokenType.NORMAL
     }
-    return tuple(
-        (piece[:cut], piece[cut:])
-        for piece in sorted(ordinary, key=lambda piece: -ordinary[piece])
-        for cut in range(1, len(piece))
-        if piece[:cut] in ordinary and piece[cut:] in ordinary
-    )
-
-
-def _replace(old: str, new: str) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": {"String": old}, "content": new}
+    merges = split_merges(sorted(ordinary, key=lambda piece: -ordinary[piece]), set(ordinary))
+    return tuple((left, right) for left, right in merges)
 
 
 def _post_processor(vocabulary: Vocabulary) -> dict[str, Any] | None:

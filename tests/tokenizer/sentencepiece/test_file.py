@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from moyai.errors import InputFileError
-from moyai.tokenizer.sentencepiece_file import PieceType, SentencePieceModel, read_sentencepiece
+from moyai.tokenizer.sentencepiece.file import PieceType, SentencePieceModel, read_sentencepiece
 from tiny import write_tiny_sentencepiece
 
 

@@ -73,6 +73,15 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
         content = path.read_bytes()
     except OSError as error:
         raise InputFileError(f"SentencePiece model {path} cannot be read: {error.strerror}") from None
+    return parse_sentencepiece(content, path)
+
+
+def parse_sentencepiece(content: bytes, path: Path) -> SentencePieceModel:
+    """The SentencePiece model in these bytes, which `path` holds.
+
+    Raises:
+        InputFileError: they are damaged, or the model is neither BPE nor Unigram.
+    """
     try:
         return _model(content, path)
     except (_DamagedError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from moyai.errors import InputFileError
-from moyai.tokenizer.text import TextTokenizer
+from moyai.tokenizer.text import TextTokenizer, read_settings
 
 _TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 _GENERATION, _SPECIAL = "generation_config.json", "special_tokens_map.json"
@@ -47,7 +47,7 @@ def chat_format(chat_dir: Path, own_dir: Path) -> ChatFormat | str:
         if not (directory / _TOKENIZER).is_file():
             return f"{directory} has no {_TOKENIZER}"
     chat, own = TextTokenizer(chat_dir), TextTokenizer(own_dir)
-    in_config = isinstance(_json(chat_dir / _CONFIG).get("chat_template"), str)
+    in_config = isinstance(read_settings(chat_dir / _CONFIG).get("chat_template"), str)
     if not in_config and not (chat_dir / _TEMPLATE).is_file():
         return "the chat model has no chat template"
     eos = chat.special_texts["eos_token"]
@@ -65,12 +65,32 @@ def chat_format(chat_dir: Path, own_dir: Path) -> ChatFormat | str:
         for key, tokens in id_tokens.items()
     }
     files = {
-        _CONFIG: _json(own_dir / _CONFIG) | {"eos_token": eos, "chat_template": chat.chat_template},
-        _GENERATION: _json(chat_dir / _GENERATION) | own_ids,
+        _CONFIG: read_settings(own_dir / _CONFIG) | {"eos_token": eos, "chat_template": chat.chat_template},
+        _GENERATION: read_settings(chat_dir / _GENERATION) | own_ids,
     }
     if (own_dir / _SPECIAL).is_file():
-        files[_SPECIAL] = _json(own_dir / _SPECIAL) | {"eos_token": eos}
+        files[_SPECIAL] = read_settings(own_dir / _SPECIAL) | {"eos_token": eos}
     return ChatFormat(own_ids["eos_token_id"], files)
+
+
+def format_with(own_dir: Path, chat_template: str, *, end_mark: str) -> ChatFormat:
+    """A chat template of another origin and the token that ends its answers, for the tokenizer of `own_dir`.
+
+    Generation stops there and wherever the model stopped before.
+
+    Raises:
+        InputFileError: a JSON file of the tokenizer cannot be read, or the vocabulary has no such token.
+    """
+    settings = read_settings(own_dir / _CONFIG)
+    stops = token_ids(own_dir, dict.fromkeys([end_mark, *TextTokenizer(own_dir).stop_tokens]))
+    eos_token_id: int | list[int] = stops if len(stops) > 1 else stops[0]
+    files = {
+        _CONFIG: settings | {"eos_token": end_mark, "chat_template": chat_template},
+        _GENERATION: read_settings(own_dir / _GENERATION) | {"eos_token_id": eos_token_id},
+    }
+    if (own_dir / _SPECIAL).is_file():
+        files[_SPECIAL] = read_settings(own_dir / _SPECIAL) | {"eos_token": end_mark}
+    return ChatFormat(eos_token_id, files)
 
 
 def token_ids(checkpoint_dir: Path, tokens: Iterable[str]) -> list[int]:
@@ -100,7 +120,7 @@ def _id_tokens(checkpoint_dir: Path) -> dict[str, str | list[str]]:
 
     return {
         key: [token(key, id_) for id_ in value] if isinstance(value, list) else token(key, value)
-        for key, value in _json(checkpoint_dir / _GENERATION).items()
+        for key, value in read_settings(checkpoint_dir / _GENERATION).items()
         if key.endswith("_token_id") and value is not None
     }
 
@@ -118,15 +138,3 @@ def _tokenizer(checkpoint_dir: Path) -> Tokenizer:
 
 def _listed(tokens: str | list[str]) -> list[str]:
     return tokens if isinstance(tokens, list) else [tokens]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputFileError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputFileError(f"{path} is not a JSON object")
-    return content

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from moyai.errors import InputFileError
-from moyai.tokenizer.chat_format import ChatFormat, chat_format, token_ids
+from moyai.tokenizer.chat.format import ChatFormat, chat_format, token_ids
 from moyai.tokenizer.text import TextTokenizer
 from tiny import SPECIALS, TEMPLATE
 

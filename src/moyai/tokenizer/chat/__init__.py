@@ -1,0 +1,1 @@
+"""Conversations as text: templates, formats, and what of them is learnt."""

@@ -1,0 +1,1 @@
+"""Learning new pieces on top of a vocabulary."""

@@ -1,0 +1,1 @@
+"""SentencePiece models: read, written, and as tokenizer.json."""

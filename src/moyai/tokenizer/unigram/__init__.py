@@ -1,0 +1,1 @@
+"""Training a Unigram vocabulary from nothing."""
