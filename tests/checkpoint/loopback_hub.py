@@ -1,9 +1,11 @@
-"""A model hub on this machine's loopback: as much of the hub's HTTP interface as a download asks for.
+"""A hub of models and data sets on this machine's loopback: as much of its HTTP interface as a download asks for.
 
-    GET  /api/models/OWNER/NAME[/revision/REVISION]     which commit it is, and its files
-    GET  /api/models/OWNER/NAME/tree/COMMIT             names and sizes
-    HEAD /OWNER/NAME/resolve/COMMIT/PATH                size and hash of a file, and the commit again
-    GET  /OWNER/NAME/resolve/COMMIT/PATH                its content, or a range of it
+    GET  /api/models/OWNER/NAME[/revision/REVISION]        which commit it is, and its files
+    GET  /api/models/OWNER/NAME/tree/COMMIT[/DIRECTORY]    names and sizes
+    HEAD /OWNER/NAME/resolve/COMMIT/PATH                   size and hash of a file, and the commit again
+    GET  /OWNER/NAME/resolve/COMMIT/PATH                   its content, or a range of it
+
+A data set's begin with /api/datasets and /datasets.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/(revision|tree)/(?P<revision>[^/]+))?")
-FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+API = re.compile(
+    r"/api/(models|datasets)/(?P<repo>[^/]+/[^/]+)(/(revision|tree)/(?P<revision>[^/]+)(/(?P<directory>.+))?)?"
+)
+FILE = re.compile(r"/(datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
 
 @dataclass
@@ -101,7 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         if commit not in repository.commits:
             self.refuse(404, "RevisionNotFound")
         elif match.re is API:
-            self.send_json(match["repo"], repository.commits[commit], commit, listing="/tree/" in path)
+            files = repository.commits[commit]
+            listing = "/tree/" in path
+            answer = self.tree(files, match["directory"] or "") if listing else self.info(match["repo"], files, commit)
+            self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
         elif repository.gated:
             self.refuse(403, "GatedRepo")
         elif match["path"] not in repository.commits[commit]:
@@ -113,22 +120,32 @@ class _Handler(BaseHTTPRequestHandler):
     def refuse(self, status: int, code: str) -> None:
         self.send(status, b"", {"X-Error-Code": code})
 
-    def send_json(self, repo: str, files: dict[str, bytes], commit: str, *, listing: bool) -> None:
-        answer: object = {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
-        if listing:
-            answer = [
-                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                for name, content in files.items()
-            ]
-        self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+    def info(self, repo: str, files: dict[str, bytes], commit: str) -> object:
+        return {"id": repo, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+
+    def tree(self, files: dict[str, bytes], directory: str) -> object:
+        inside = f"{directory}/" if directory else ""
+        found: dict[str, object] = {}
+        for path, content in files.items():
+            top = inside + path.removeprefix(inside).split("/")[0]
+            if not path.startswith(inside):
+                continue
+            if path == top or "recursive=true" in self.path.lower():
+                oid = hashlib.sha1(content).hexdigest()
+                found[path] = {"type": "file", "path": path, "size": len(content), "oid": oid}
+            else:
+                found[top] = {"type": "directory", "path": top, "oid": hashlib.sha1(top.encode()).hexdigest()}
+        return list(found.values())
 
     def send_file(self, content: bytes, commit: str, cut: int) -> None:
         headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         start, status = 0, 200
-        if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+        stop = len(content)
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, status = int(asked[1]), 206
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.send(status, content[start:], headers, max(0, cut - start))
+            stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+        self.send(status, content[start:stop], headers, max(0, cut - start))
 
     def send(self, status: int, content: bytes, headers: dict[str, str], cut: int | None = None) -> None:
         self.send_response(status)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evaluation.conftest import FAMILIES
-from moyai.corpus.documents import Document
+from moyai.corpus.reading.documents import Document
 from moyai.evaluation.bits_per_byte import first_characters, score_texts
 from moyai.evaluation.quiz import Question, score_quiz
 from moyai.evaluation.scorer import Scorer

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from moyai.checkpoint.compatibility import config_differences, differences, vocabulary_differences
-from moyai.checkpoint.header import TensorInfo, parse_object
+from moyai.checkpoint.header import TensorInfo
 from moyai.checkpoint.layout import (
     EMBEDDING_NAME,
     HEAD_NAME,
@@ -18,7 +18,7 @@ from moyai.checkpoint.layout import (
     expert_name,
     shared_expert_name,
 )
-from moyai.checkpoint.model_directory import ORIGINS_NAME
+from moyai.checkpoint.model_directory import ORIGINS_NAME, read_origins
 from moyai.checkpoint.reader import CheckpointReader
 from moyai.errors import InputFileError
 from moyai.recipe.architecture import Architecture, mixture_of, read_architecture, read_config
@@ -127,8 +127,7 @@ def counterparts(base: VectorModel, vector: Vector) -> dict[str, Counterpart]:
 
 
 def _experts(base: VectorModel) -> Iterator[tuple[str, Counterpart]]:
-    path = base.reader.directory / ORIGINS_NAME
-    origins = parse_object(path, path.read_bytes(), "list of origins") if path.is_file() else {}
+    path, origins = base.reader.directory / ORIGINS_NAME, read_origins(base.reader.directory)
     a = base.architecture
     for layer in range(a.num_hidden_layers):
         for matrix in MATRICES:
@@ -136,7 +135,7 @@ def _experts(base: VectorModel) -> Iterator[tuple[str, Counterpart]]:
             names = [expert_name(a.family, layer, expert, matrix) for expert in range(a.num_experts)]
             for name in [*names, *([shared_expert_name(layer, matrix)] if a.shared_expert_size else [])]:
                 told = origins.get(name)
-                copy = _COPY.fullmatch(told) if isinstance(told, str) else None
+                copy = _COPY.fullmatch(told) if told else None
                 if copy is None or copy["name"] != dense:
                     raise InputFileError(
                         f"a dense vector has no place in the mixture {base.label}: tensor {name!r} is not a plain copy"

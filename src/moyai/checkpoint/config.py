@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,9 @@ def write_config(
     replace_file(out_dir / CONFIG_NAME, text.encode() + b"\n")
 
 
-def copy_tokenizer_files(src: Path, dst: Path) -> list[str]:
-    """Copy the tokenizer, its chat template and the generation settings; returns the names of those there."""
-    names = [name for name in TOKENIZER_FILES if (src / name).is_file()]
+def copy_tokenizer_files(src: Path, dst: Path, *, without: Collection[str] = ()) -> list[str]:
+    """Copy the tokenizer, its chat template and the generation settings; returns the names of those copied."""
+    names = [name for name in TOKENIZER_FILES if name not in without and (src / name).is_file()]
     for name in names:
         replace_file(dst / name, (src / name).read_bytes())
     return names

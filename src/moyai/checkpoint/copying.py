@@ -50,6 +50,7 @@ def converted(
 
 def rows_of(source: TensorInfo, start: int, stop: int) -> TensorInfo:
     """Rows `start` to `stop` of a tensor as a tensor of their own: the same bytes, nothing is read."""
+    assert 0 <= start <= stop <= source.shape[0], f"{source.name} has {source.shape[0]} rows, not {start} to {stop}"
     row_bytes = source.num_bytes // source.shape[0]
     return TensorInfo(
         name=f"{source.name}[{start}:{stop}]",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.checkpoint.config import copy_tokenizer_files, write_config
-from moyai.checkpoint.header import TensorInfo
+from moyai.checkpoint.header import TensorInfo, parse_object
 from moyai.checkpoint.layout import EMBEDDING_NAME, check_complete
 from moyai.checkpoint.planned import PlannedTensor
 from moyai.checkpoint.reader import CheckpointReader
@@ -71,6 +71,18 @@ def write_model(
         "num_bytes": sum(path.stat().st_size for path in files),
         "num_tensors_copied": sum(isinstance(tensor.content, TensorInfo) for tensor in planned),
     }
+
+
+def read_origins(directory: Path) -> dict[str, str]:
+    """Name of each tensor of a checkpoint -> what it was made of; empty where the directory does not tell.
+
+    Raises:
+        InputFileError: the file that tells is not a JSON object.
+    """
+    path = directory / ORIGINS_NAME
+    if not path.is_file():
+        return {}
+    return {name: str(origin) for name, origin in parse_object(path, path.read_bytes(), "list of origins").items()}
 
 
 def origins_json(planned: Sequence[PlannedTensor]) -> bytes:

@@ -98,7 +98,7 @@ def _hub_snapshot(repo: str, revision: str | None, progress: Progress) -> Path:
     hub_cache = Path(constants.HF_HUB_CACHE)
     hub_cache.mkdir(parents=True, exist_ok=True)
     commit = _hub_commit(repo, revision)
-    with _hub_errors_told(repo, revision), full_disk_told(hub_cache, f"{repo} was fetched"):
+    with hub_errors_told(repo, revision), full_disk_told(hub_cache, f"{repo} was fetched"):
         found = Path(snapshot_download(repo, revision=commit, allow_patterns=_HUB_PATTERNS))
         if not _has_safetensors(found):
             found = Path(snapshot_download(repo, revision=commit, allow_patterns=_HUB_TORCH_PATTERNS))
@@ -118,7 +118,7 @@ def _hub_commit(repo: str, revision: str | None) -> str:
     from huggingface_hub import snapshot_download
 
     # Unlike the call that only asks, this one notes in the cache which commit the branch is at.
-    with _hub_errors_told(repo, revision):
+    with hub_errors_told(repo, revision):
         commit = Path(snapshot_download(repo, revision=revision, allow_patterns=[CONFIG_NAME])).name
     if not _COMMIT.fullmatch(commit):
         raise SourceError(f"the hub says that {repo} is at {commit!r}, which is no commit")
@@ -126,7 +126,12 @@ def _hub_commit(repo: str, revision: str | None) -> str:
 
 
 @contextmanager
-def _hub_errors_told(repo: str, revision: str | None) -> Iterator[None]:
+def hub_errors_told(repo: str, revision: str | None, *, instead: str = "a directory that holds the model") -> Iterator[None]:
+    """What goes wrong while the block talks to the hub, in one sentence; `instead` is what to give without a connection.
+
+    Raises:
+        SourceError: the repository is gated, private, missing or cannot be fetched.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's or httpx2's
         GatedRepoError,
@@ -149,5 +154,5 @@ def _hub_errors_told(repo: str, revision: str | None) -> Iterator[None]:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"{constants.ENDPOINT} does not give {repo}: {first_line}",
-            hint="check the connection; without one, give a directory that holds the model",
+            hint=f"check the connection; without one, give {instead}",
         ) from None

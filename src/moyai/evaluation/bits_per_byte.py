@@ -3,8 +3,9 @@
     bits per byte = Σ -log2 p(token | document so far) / bytes of the documents
 
 Every token of a document counts, the first one too (it follows the document mark); the mark itself and the end of the
-document do not.  The bytes of the tokens are read from the vocabulary's own spelling and must add up to those of the
-text, so no byte is counted twice or never.
+document do not.  The tokens must spell the text byte for byte (composed, where the tokenizer composes characters).  The
+space that a SentencePiece tokenizer puts before a text is no byte of it: it is predicted as part of the first token, and
+counts for nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moyai.corpus.documents import Document
+from moyai.corpus.reading.documents import Document
 from moyai.evaluation.scorer import Scorer
 from moyai.forest.tree import sequence_tree
 from moyai.progress import Bar
 from moyai.tokenizer.text import TextTokenizer
+from moyai.tokenizer.token_bytes import text_bytes
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,8 @@ def score_texts(scorer: Scorer, tokenizer: TextTokenizer, texts: Sequence[str], 
     """Bits per byte of `texts`, each on its own."""
     trees, num_bytes, num_tokens = [], 0, 0
     for text in texts:
-        ids = tokenizer.encode(text)
-        spelled = sum(len(tokenizer.token_bytes(id_)) for id_ in ids)
-        assert spelled == len(text.encode("utf-8")), "the tokens spell the text, byte for byte"
-        num_bytes += spelled
+        ids, _ = tokenizer.encode_with_bytes(text)
+        num_bytes += len(text_bytes(text))
         num_tokens += len(ids)
         trees.append(sequence_tree([tokenizer.document_start, *ids]))
     nats = -sum(sum(owners.values()) for owners in scorer.log_probs(trees, bar))

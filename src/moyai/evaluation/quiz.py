@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moyai.corpus.documents import read_rows
+from moyai.corpus.reading.documents import read_rows
 from moyai.errors import InputFileError
 from moyai.evaluation.scorer import Scorer
 from moyai.forest.tree import choice_tree
