@@ -1,4 +1,4 @@
-"""Reading documents and conversations; a file that is broken is named, with the place."""
+"""Reading documents; a file that is broken is named, with the place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moyai.corpus.documents import Document, read_conversations, read_documents, read_rows
+from moyai.corpus.reading.documents import Document, read_documents, read_rows
 from moyai.errors import InputFileError
 
 ROWS = [
@@ -77,10 +77,14 @@ def test_a_truncated_or_damaged_gzip_file(tmp_path: Path) -> None:
     [
         (b"{", "line 2 is not JSON"),
         (b"[1]", "line 2 is not a JSON object"),
-        (b'{"body": "x"}', "row 2 has no text"),
-        (b'{"text": ""}', "row 2 has no text"),
-        (b'{"text": 5}', "row 2 has no text"),
-        (b'{"text": "x", "split": "test"}', "row 2 has split 'test'; it must be train or heldout"),
+        (b'{"body": "x"}', "line 2 has no text: its columns are body, and not 'text'"),
+        (b'{"text": null}', "line 2 has no text"),
+        (b'{"text": ""}', "line 2 has no text in it"),
+        (b'{"text": " \\n\xe3\x80\x80"}', "line 2 has no text in it"),
+        (b'{"text": 5}', "line 2 has a text that is no string but int"),
+        (b"[" * 100_000, "line 2 is not JSON: "),
+        (b'{"text": ' + b"9" * 5000 + b"}", "line 2 is not JSON: "),
+        (b'{"text": "x", "split": "test"}', "line 2 has split 'test'; it must be train or heldout"),
         (rb'{"text": "half \ud83d"}', r"line 2 has half a character, \ud83d"),
     ],
 )
@@ -114,40 +118,6 @@ def test_held_out_by_hash_is_stable_and_about_one_in_64(tmp_path: Path) -> None:
 
 
 PINNED = ["document 11", "document 1168", "document 1287"]
-
-
-def test_conversations(tmp_path: Path) -> None:
-    messages = [
-        {"role": "system", "content": "s", "extra": 1},
-        {"role": "user", "content": "u"},
-        {"role": "assistant", "content": ""},
-    ]
-    path = tmp_path / "chat.jsonl"
-    path.write_bytes(jsonl([{"messages": messages}, {"id": 9, "messages": messages[1:]}]))
-    first, second = read_conversations(path)
-    assert first.messages[0] == {"role": "system", "content": "s"}
-    assert [first.id, second.id] == ["chat.jsonl:1", "9"]
-    assert [message["role"] for message in second.messages] == ["user", "assistant"]
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        None,
-        [],
-        "hello",
-        ["hello"],
-        [{"role": "user"}],
-        [{"role": "user", "content": None}],
-        [{"role": "robot", "content": "x"}],
-        [{"role": "user", "content": "x"}, {"content": "y"}],
-    ],
-)
-def test_a_row_that_is_no_conversation(tmp_path: Path, messages: object) -> None:
-    path = tmp_path / "chat.jsonl"
-    path.write_bytes(jsonl([{"messages": [{"role": "user", "content": "x"}]}, {"messages": messages}]))
-    with pytest.raises(InputFileError, match=r"chat\.jsonl row 2 has no messages"):
-        list(read_conversations(path))
 
 
 def test_rows_are_read_one_by_one(tmp_path: Path) -> None:

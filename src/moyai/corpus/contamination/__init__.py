@@ -1,0 +1,1 @@
+"""What of evaluation sets stands in a corpus."""

@@ -1,0 +1,1 @@
+"""Documents that are the same, or nearly."""

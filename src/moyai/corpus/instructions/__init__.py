@@ -1,0 +1,1 @@
+"""Conversations, preferences, and questions with answers, in all common shapes."""

@@ -1,0 +1,1 @@
+"""In which order and how often the documents of several sources come."""

@@ -1,0 +1,1 @@
+"""From cleaned documents to token shards that are mapped into memory."""
