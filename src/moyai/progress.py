@@ -19,7 +19,10 @@ class Progress(Protocol):
 
     @contextmanager
     def bar(self, label: str, *, total: float, unit: str, done: float = 0) -> Iterator[Bar]:
-        """A bar of `total` units (`unit` such as "tokens" or "bytes"), of which `done` are done already."""
+        """A bar of `total` units (`unit` such as "tokens" or "bytes"), of which `done` are done already.
+
+        A total of 0 is one that is not known.
+        """
         ...  # pragma: no cover
 
     def note(self, text: str) -> None:

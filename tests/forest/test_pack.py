@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moyai.corpus.mixture import Mixture
+from moyai.corpus.mixing.mixture import Mixture
 from moyai.forest.head import target_log_probs
 from moyai.forest.pack import fill_rows, pack_whole
 from moyai.forest.tree import sequence_tree

@@ -101,10 +101,9 @@ def test_extension(dirs: dict[str, Path], records: dict[str, Record]) -> None:
     assert torch.equal(after[:base_ids], before[:base_ids])
     for row in rows:
         torch.testing.assert_close(after[row["id"]], before[row["from"]].mean(0))
-    gain = next(figures for name, figures in results["characters_per_token"].items() if name.endswith("ja.jsonl"))
-    assert gain["after"] > gain["before"]
-    english = results["characters_per_token"]["starter:en_text"]
-    assert english["after"] >= english["before"]
+    tokens = {name: counted["tokens"] for name, counted in results["efficiency"]["texts"].items()}
+    assert tokens["ja"]["after"] < tokens["ja"]["before"]
+    assert tokens["en_text"]["after"] <= tokens["en_text"]["before"]
 
 
 def embedding(checkpoint_dir: Path) -> torch.Tensor:

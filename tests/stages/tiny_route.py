@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moyai.corpus.documents import read_documents
+from moyai.corpus.reading.documents import read_documents
 from moyai.recipe.sources import corpus_file
 from tiny import ENGLISH, write_tiny_checkpoint
 

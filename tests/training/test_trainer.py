@@ -33,13 +33,17 @@ def documents(seed: int = 0) -> dict[str, list[list[int]]]:
     }
 
 
+def each_alone(sources: dict[str, list[list[int]]]) -> dict[str, dict[str, list[list[int]]]]:
+    return {name: {name: source} for name, source in sources.items()}
+
+
 def run(work_dir: Path, chosen: PretrainSettings, *, family: str = "mixtral", num_base_rows: int = 300) -> ForestModel:
     model = tiny_model(family)
     if family == "mixtral":
         model.set_experts_implementation("one_by_one")
     forest_model = ForestModel(model, precision=torch.float32, num_base_rows=num_base_rows)
     freeze(forest_model, chosen)
-    rows = pretrain_rows(documents(), chosen)
+    rows = pretrain_rows(each_alone(documents()), chosen)
     tokens_done(work_dir, work_dir.with_suffix(".jsonl"))
     with SilentProgress().bar("train", total=1, unit="tokens") as bar:
         train(forest_model, rows, chosen, work_dir=work_dir, log_path=work_dir.with_suffix(".jsonl"), bar=bar)
@@ -61,7 +65,7 @@ def test_one_row_of_64_equals_two_of_32_in_step_and_loss(tmp_path: Path) -> None
     for row_tokens in (32, 64):
         chosen = settings(corpus={"a": 1.0}, tokens=64, row_tokens=row_tokens, router_balance=0.0, optimizer="adamw")
         model = ForestModel(tiny_model("llama"), precision=torch.float32)
-        rows = pretrain_rows(pool, chosen)
+        rows = pretrain_rows(each_alone(pool), chosen)
         work_dir = tmp_path / str(row_tokens)
         with SilentProgress().bar("train", total=1, unit="tokens") as bar:
             train(model, rows, chosen, work_dir=work_dir, log_path=work_dir.with_suffix(".jsonl"), bar=bar)
@@ -160,7 +164,7 @@ def test_sft_trains_on_the_assistants_words_only_and_counts_what_is_left_out() -
 
 
 def test_mixture_keeps_its_shares_and_counts_epochs() -> None:
-    rows = pretrain_rows(documents(), settings(tokens=4096))
+    rows = pretrain_rows(each_alone(documents()), settings(tokens=4096))
     tokens = {name: source["tokens"] for name, source in rows.sources.items()}
     assert sum(tokens.values()) == 4096 == rows.num_tokens
     assert tokens["a"] / 4096 == pytest.approx(0.7, abs=0.02)

@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
-from moyai.corpus.mixture import Mixture
+from moyai.corpus.mixing.mixture import Documents, Mixture, Piece, document_part
 from moyai.forest.tree import Tree, sequence_tree
 
 
-def fill_rows(mixture: Mixture, *, row_tokens: int, num_rows: int) -> list[list[Tree]]:
+class FilledRows(Sequence[list[Tree]]):
+    """Rows of pieces of documents; only places are kept, 22 bytes a piece, and the trees are made when asked for."""
+
+    def __init__(self, sources: Mapping[str, Documents]) -> None:
+        self._sources = list(sources.values())
+        self._number = {name: number for number, name in enumerate(sources)}
+        self._source, self._document, self._start, self._length = array("H"), array("q"), array("q"), array("i")
+        self._row_ends = array("q")
+
+    def add(self, piece: Piece) -> None:
+        """Put a piece into the open row."""
+        self._source.append(self._number[piece.source])
+        self._document.append(piece.document)
+        self._start.append(piece.start)
+        self._length.append(piece.length)
+
+    def close_row(self) -> None:
+        """The open row is full."""
+        self._row_ends.append(len(self._source))
+
+    def __len__(self) -> int:
+        return len(self._row_ends)
+
+    @overload
+    def __getitem__(self, row: int) -> list[Tree]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[list[Tree]]: ...
+
+    def __getitem__(self, row: int | slice) -> list[Tree] | list[list[Tree]]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        number = range(len(self))[row]
+        first = self._row_ends[number - 1] if number else 0
+        return [self._tree(piece) for piece in range(first, self._row_ends[number])]
+
+    def _tree(self, piece: int) -> Tree:
+        """The piece as a tree that also predicts the token after it, where there is one."""
+        start, length = self._start[piece], self._length[piece]
+        documents, document = self._sources[self._source[piece]], self._document[piece]
+        longer = [int(id_) for id_ in document_part(documents, document, start, start + length + 1)]
+        return Tree(sequence_tree(longer[:length]).nodes, sequence_tree(longer).wanted)
+
+
+def fill_rows(mixture: Mixture, *, row_tokens: int, num_rows: int) -> FilledRows:
     """`num_rows` rows, each full to the last token; a document that does not fit goes on in the next row.
 
     A piece that goes on starts its own sequence: it sees nothing of the row before.  A piece that is cut still predicts
     the token after the cut, so every token of a document but its first is a target exactly once.
     """
-    rows: list[list[Tree]] = []
-    row: list[Tree] = []
-    room = row_tokens
-    for name, ids in mixture.documents():
-        start = 0
-        while start < len(ids) - 1:
-            piece = ids[start : start + room]
-            following = ids[start : start + room + 1]
-            row.append(_piece(piece, following))
-            mixture.take(name, len(piece), starts_document=start == 0)
-            room -= len(piece)
-            start += len(piece)
-            if room == 0:
-                rows.append(row)
-                if len(rows) == num_rows:
-                    return rows
-                row, room = [], row_tokens
-    raise AssertionError("a mixture never ends")
-
-
-def _piece(piece: Sequence[int], following: Sequence[int]) -> Tree:
-    """`piece` as a tree that also predicts the token after it, where there is one."""
-    longer = sequence_tree(following)
-    return Tree(sequence_tree(piece).nodes, longer.wanted)
+    rows = FilledRows(mixture.sources)
+    for _ in range(num_rows):
+        room = row_tokens
+        while room:
+            piece = mixture.piece(room)
+            rows.add(piece)
+            room -= piece.length
+        rows.close_row()
+    return rows
 
 
 def pack_whole(trees: Sequence[Tree], *, row_tokens: int) -> Iterator[list[Tree]]:

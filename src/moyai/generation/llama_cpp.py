@@ -105,8 +105,11 @@ class LlamaCpp:
     def complete(
         self, prompt: str, *, max_tokens: int = 512, temperature: float = 0.0, seed: int | None = None
     ) -> Generator[str]:
-        """The continuation of a text, in pieces as they come; arguments and errors as for `chat`."""
-        body = {"prompt": prompt, "n_predict": max_tokens}
+        """The continuation of a text, in pieces as they come; arguments and errors as for `chat`.
+
+        A text that begins with the bos token, as rendered conversations do, gets no second one.
+        """
+        body = {"prompt": self._text_ids(prompt), "n_predict": max_tokens}
         with closing(self._stream("/completion", body | _sampling(temperature, seed))) as events:
             for event in events:
                 if event.get("content"):
@@ -155,6 +158,10 @@ class LlamaCpp:
         body = {"content": text, "add_special": add_special, "parse_special": True}
         ids: list[int] = self._answer("/tokenize", body)["tokens"]
         return ids
+
+    def _text_ids(self, text: str) -> list[int]:
+        ids, with_bos = self.tokenize(text), self.tokenize(text, add_special=True)
+        return ids if ids[:1] == with_bos[:1] else with_bos
 
     def close(self) -> None:
         """Stop the server and free the model; may be called twice."""

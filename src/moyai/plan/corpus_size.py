@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,12 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from moyai.corpus.documents import read_conversations, read_documents, read_rows
-from moyai.recipe.sources import corpus_file
+from moyai.corpus.instructions.conversations import read_conversations
+from moyai.corpus.instructions.preferences import read_preferences
+from moyai.corpus.reading.documents import read_documents, read_rows
+from moyai.corpus.reading.rows import count_rows
+from moyai.errors import InputFileError
+from moyai.recipe.sources import corpus_file, corpus_files
 
-Content = Literal["train documents", "held-out documents", "conversations", "quiz questions"]
+Content = Literal["train documents", "held-out documents", "conversations", "preferences", "quiz questions"]
 
-# A larger file is judged by its first rows and scaled by its number of lines, so that a plan takes seconds.
+# A larger file is judged by its first rows and scaled by its number of rows, so that a plan takes seconds.
 _MAX_ROWS = 20_000
 # Where the kana, kanji and full-width forms of Unicode begin, for a count that is one comparison a character.
 _JAPANESE_FROM = "\u3000"
@@ -48,20 +51,22 @@ class TokenRates:
         return round(size.japanese_characters / self.japanese + size.other_characters / self.other)
 
 
-# Before and after the vocabulary is extended; one of 90,000 pieces is taken to know Japanese already.
+# Before and after the vocabulary is extended; one of 90,000 pieces is taken to know Japanese already, and so is one that
+# was trained from nothing.
 BASE_RATES = TokenRates(japanese=0.6, other=4.4)
 EXTENDED_RATES = TokenRates(japanese=1.1, other=4.4)
 LARGE_VOCABULARY_RATES = TokenRates(japanese=1.5, other=4.0)
+TRAINED_RATES = TokenRates(japanese=1.8, other=3.6)
 LARGE_VOCABULARY = 90_000
 
 
 def measure_corpus(
     source: str, content: Content, *, limit: int | None = None, max_characters: int | None = None
 ) -> CorpusSize:
-    """Count the rows of `source` (a file or `starter:NAME`) that are of this content.
+    """Count the rows of `source` that are of this content.
 
     Args:
-        source: a file, or `starter:NAME`.
+        source: a file, a glob or a directory of them, or `starter:NAME`.
         content: which rows count, and what of them.
         limit: count only the first so many.
         max_characters: count only the beginning of each.
@@ -69,9 +74,28 @@ def measure_corpus(
     Raises:
         InputFileError: there is no such file, or a row of it cannot be read.
     """
-    path = corpus_file(source)
-    status = path.stat()
-    return _measure(path, content, limit, max_characters, (status.st_size, status.st_mtime_ns))
+    if source.startswith("hub:"):
+        raise InputFileError(f"{source} is on the hub, and not measured")
+    sizes = []
+    for file in corpus_files(source):
+        path = corpus_file(file)
+        status = path.stat()
+        sizes.append(_measure(path, content, limit, max_characters, (status.st_size, status.st_mtime_ns)))
+    return CorpusSize(
+        documents=sum(size.documents for size in sizes),
+        japanese_characters=sum(size.japanese_characters for size in sizes),
+        other_characters=sum(size.other_characters for size in sizes),
+        estimated=any(size.estimated for size in sizes),
+    )
+
+
+def count_japanese(text: str) -> int:
+    """Characters of Japanese writing, roughly.
+
+    >>> count_japanese("舟 boat")
+    1
+    """
+    return sum(character >= _JAPANESE_FROM for character in text)
 
 
 @lru_cache(maxsize=64)
@@ -84,10 +108,10 @@ def _measure(
             continue
         documents += 1
         characters += len(text[:max_characters])
-        japanese += sum(character >= _JAPANESE_FROM for character in text[:max_characters])
+        japanese += count_japanese(text[:max_characters])
         if documents == limit:
             break
-    scale = _num_lines(path) / rows if rows == _MAX_ROWS else 1.0
+    scale = count_rows(path) / rows if rows == _MAX_ROWS else 1.0
     return CorpusSize(
         documents=round(documents * scale),
         japanese_characters=round(japanese * scale),
@@ -102,6 +126,10 @@ def _texts(path: Path, content: Content) -> Iterator[str | None]:
         for conversation in read_conversations(path):
             yield "".join(message["content"] for message in conversation.messages)
         return
+    if content == "preferences":
+        for pair in read_preferences(path):
+            yield "".join(message["content"] for message in pair.prompt) + pair.chosen + pair.rejected
+        return
     if content == "quiz questions":
         for row in read_rows(path):
             wanted_row = row.get("split", "test") == "test"
@@ -110,8 +138,3 @@ def _texts(path: Path, content: Content) -> Iterator[str | None]:
     wanted = "train" if content == "train documents" else "heldout"
     for document in read_documents(path):
         yield document.text if document.split == wanted else None
-
-
-def _num_lines(path: Path) -> int:
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

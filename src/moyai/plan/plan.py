@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from moyai.errors import RecipeError
-from moyai.plan.corpus_size import BASE_RATES, EXTENDED_RATES, LARGE_VOCABULARY, LARGE_VOCABULARY_RATES
+from moyai.plan.corpus_size import BASE_RATES, EXTENDED_RATES, LARGE_VOCABULARY, LARGE_VOCABULARY_RATES, TRAINED_RATES
 from moyai.plan.machine import CPU_BFLOAT16, MACHINES, Machine
 from moyai.plan.parameters import count_parameters
 from moyai.plan.quantities import format_bytes, format_flops
@@ -18,6 +18,7 @@ from moyai.recipe.recipe import Recipe, Step
 from moyai.recipe.sources import GgufModel, LocalModel, WheelModel, parse_model
 
 _LEARNT_CHARACTERS_PER_SECOND = 300_000
+_PREPARED_CHARACTERS_PER_SECOND = 600_000
 _MANY_EPOCHS = 4
 """Muennighoff et al. 2023 (2305.16264): up to four passes over a text are nearly as good as new text."""
 
@@ -103,7 +104,7 @@ def plan_recipe(recipe: Recipe, *, machine: Machine = CPU_BFLOAT16, memory_bytes
     warnings += _warnings(recipe, stages, memory_bytes)
     return Plan(
         recipe=recipe.name,
-        base=recipe.base,
+        base=recipe.base or "drawn weights",
         machine=machine.name,
         stages=stages,
         totals=totals,
@@ -116,7 +117,8 @@ def seconds(estimate: Estimate, machine: Machine) -> float:
     """How long a stage is expected to take on `machine`."""
     arithmetic = estimate.flops / machine.flops_per_second(estimate.precision)
     moving = (estimate.read_bytes + estimate.written_bytes) / machine.bytes_per_second
-    return arithmetic + moving + estimate.learnt_characters / _LEARNT_CHARACTERS_PER_SECOND
+    learning = estimate.learnt_characters / _LEARNT_CHARACTERS_PER_SECOND
+    return arithmetic + moving + learning + estimate.prepared_characters / _PREPARED_CHARACTERS_PER_SECOND
 
 
 def physical_memory_bytes() -> int | None:
@@ -147,7 +149,9 @@ def base_architecture(recipe: Recipe) -> Architecture:
 
 
 def _base_weight_bytes(recipe: Recipe) -> int:
-    """A GGUF file is written out as float32, which holds its quantised weights exactly."""
+    """A GGUF file is written out as float32, which holds its quantised weights exactly; drawn weights are float32 too."""
+    if not recipe.base:
+        return FLOAT32_BYTES
     source = parse_model(recipe.base)
     return FLOAT32_BYTES if isinstance(source, GgufModel | WheelModel) else BFLOAT16_BYTES
 
@@ -225,15 +229,16 @@ def _ancestors(name: str, steps: tuple[Step, ...]) -> set[str]:
 
 
 def _assumptions(machine: Machine) -> tuple[str, ...]:
-    rates = (BASE_RATES, EXTENDED_RATES, LARGE_VOCABULARY_RATES)
-    base, extended, large = (f"{each.japanese} Japanese or {each.other} other" for each in rates)
+    rates = (BASE_RATES, EXTENDED_RATES, LARGE_VOCABULARY_RATES, TRAINED_RATES)
+    base, extended, large, trained = (f"{each.japanese} Japanese or {each.other} other" for each in rates)
     rate = machine.flops_per_second("auto")
     return (
         f"times: {machine.name}, {format_flops(rate)} operations and "
         f"{format_bytes(machine.bytes_per_second)} of weights a second",
         f"characters per token: {base}; after extend {extended}; "
-        f"from {LARGE_VOCABULARY:,} pieces in the base on {large}",
-        f"new pieces are learnt from {_LEARNT_CHARACTERS_PER_SECOND:,} characters a second",
+        f"from {LARGE_VOCABULARY:,} pieces in the base on {large}; after train_tokenizer {trained}",
+        f"new pieces are learnt from {_LEARNT_CHARACTERS_PER_SECOND:,} characters a second, whole vocabularies from half; "
+        f"{_PREPARED_CHARACTERS_PER_SECOND:,} are prepared",
         "the base's vocabulary has no unused rows",
         "checkpoints are bfloat16; float32 after training and where the base is a GGUF file",
         "training holds float32 weights, gradients and optimiser state, and one row's activations",

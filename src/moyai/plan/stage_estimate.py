@@ -12,14 +12,16 @@ from moyai.plan.corpus_size import (
     EXTENDED_RATES,
     LARGE_VOCABULARY,
     LARGE_VOCABULARY_RATES,
+    TRAINED_RATES,
     CorpusSize,
     TokenRates,
     measure_corpus,
 )
 from moyai.plan.gguf_size import TOKENIZER_BYTES, gguf_bytes
 from moyai.plan.machine import Precision
-from moyai.plan.parameters import count_multiplied, count_parameters, weight_groups
-from moyai.plan.source_use import SourceUse, sources_used
+from moyai.plan.parameters import count_multiplied, count_parameters
+from moyai.plan.prepared_size import stored_token_bytes
+from moyai.plan.source_use import SourceUse, sources_mixed, sources_prepared, sources_used
 from moyai.plan.training_cost import (
     PROCESS_BYTES,
     layer_bytes,
@@ -29,21 +31,23 @@ from moyai.plan.training_cost import (
     training_flops,
     training_memory,
 )
+from moyai.plan.unigram_cost import check_vocab_size, unigram_cost
 from moyai.recipe.architecture import Architecture, mixture_of
+from moyai.recipe.corpus_settings import PrepareSettings
 from moyai.recipe.recipe import Step
 from moyai.recipe.settings import (
     ChatVectorSettings,
     ComposeSettings,
     EvaluateSettings,
     ExportSettings,
-    ExtendSettings,
     PretrainSettings,
     SftSettings,
-    StageSettings,
     TrainingSettings,
     UpcycleSettings,
     VerifySettings,
 )
+from moyai.recipe.stage_settings import StageSettings
+from moyai.recipe.tokenizer_settings import ExtendSettings, TrainTokenizerSettings
 
 _Settings = TypeVar("_Settings", bound=StageSettings)
 
@@ -61,12 +65,18 @@ class Model:
     new_rows: int = 0
     """Rows of the embedding that `extend` has added."""
     extended: bool = False
+    drawn: bool = False
+    """Its vocabulary was trained from nothing, and its first weights were drawn."""
     weight_bytes: int = BFLOAT16_BYTES
     """Of one weight in the checkpoint directory."""
+    packed: tuple[SourceUse, ...] = ()
+    """The sources of a corpus that was packed with its tokenizer."""
 
     @property
     def rates(self) -> TokenRates:
         """Assumed characters per token of its tokenizer."""
+        if self.drawn:
+            return TRAINED_RATES
         if self.extended:
             return EXTENDED_RATES
         return LARGE_VOCABULARY_RATES if self.architecture.vocab_size >= LARGE_VOCABULARY else BASE_RATES
@@ -94,6 +104,8 @@ class Estimate:
     memory_bytes: int = PROCESS_BYTES
     learnt_characters: int = 0
     """Text in which new vocabulary pieces are looked for."""
+    prepared_characters: int = 0
+    """Text that is cleaned and packed."""
     precision: Precision = "float32"
     sources: tuple[SourceUse, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -116,6 +128,23 @@ def _init(step: Step, inputs: Inputs) -> Estimate:
     return Estimate(model, written_bytes=model.stored_bytes, memory_bytes=STREAMING_BYTES)
 
 
+def _train_tokenizer(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, TrainTokenizerSettings), inputs.values()
+    warnings = check_vocab_size(step.name, settings, model.architecture.vocab_size)
+    trained = replace(model, drawn=True)
+    corpora = dict.fromkeys((name for stage in settings.stages for name in stage.corpus), 1.0)
+    sources, missing = sources_used(step.name, corpora, "train documents", trained.rates)
+    memory_bytes, characters = unigram_cost(settings, sources)
+    return Estimate(
+        trained,
+        written_bytes=TOKENIZER_BYTES,
+        memory_bytes=PROCESS_BYTES + memory_bytes,
+        learnt_characters=characters,
+        sources=sources,
+        warnings=(*warnings, *missing),
+    )
+
+
 def _extend(step: Step, inputs: Inputs) -> Estimate:
     settings, (model,) = _typed(step, ExtendSettings), inputs.values()
     old = model.architecture.vocab_size
@@ -128,16 +157,23 @@ def _extend(step: Step, inputs: Inputs) -> Estimate:
         extended=True,
     )
     sources, warnings = sources_used(step.name, dict.fromkeys(settings.corpus, 1.0), "train documents", model.rates)
-    embedding = max(group.rows * group.columns for group in weight_groups(after.architecture))
+    tried_tokens = _TRIED_TOKENS.get(settings.init, 0)
     return Estimate(
         after,
-        read_bytes=model.stored_bytes,
+        flops=scoring_flops(model.architecture, tried_tokens),
+        read_bytes=(1 + 2 * bool(tried_tokens)) * model.stored_bytes,
         written_bytes=after.stored_bytes,
-        memory_bytes=PROCESS_BYTES + 8 * embedding,
+        memory_bytes=_LEARNING_BYTES + (layer_bytes(model.architecture) if tried_tokens else 0),
         learnt_characters=sum(use.characters or 0 for use in sources),
         sources=sources,
         warnings=warnings,
     )
+
+
+_TRIED_TOKENS = {"calibrated": 8_000, "best": 8_000 + 3 * 12_800}
+"""Of text on which rows for new pieces are tried, at the most: one for each character."""
+_LEARNING_BYTES = 2_000_000_000
+"""Memory of learning pieces, and of the surroundings in which they stand."""
 
 
 def _upcycle(step: Step, inputs: Inputs) -> Estimate:
@@ -195,11 +231,34 @@ def _chat_vector(step: Step, inputs: Inputs) -> Estimate:
     )
 
 
+def _prepare(step: Step, inputs: Inputs) -> Estimate:
+    settings, (model,) = _typed(step, PrepareSettings), inputs.values()
+    sources, warnings = sources_prepared(step.name, settings.sources, model.rates)
+    tokens, documents, characters = (
+        sum(getattr(use, key) or 0 for use in sources) for key in ("source_tokens", "documents", "characters")
+    )
+    near = settings.duplicates.near is not None
+    return Estimate(
+        replace(model, packed=sources),
+        tokens=None if warnings else tokens,
+        written_bytes=tokens * stored_token_bytes(model.architecture.vocab_size) + _INDEX_BYTES * documents,
+        # the cleaned text, signatures, and what they are compared through, which is up to as much again
+        in_flight_bytes=characters + 2 * near * 4 * settings.duplicates.permutations * documents,
+        memory_bytes=2 * STREAMING_BYTES + _COMPARED_BYTES * documents,
+        prepared_characters=characters,
+        sources=sources,
+        warnings=warnings,
+    )
+
+
+_INDEX_BYTES, _COMPARED_BYTES = 20, 25
+"""Of a document in its shard's index, and in memory while duplicates are looked for."""
+
+
 def _pretrain(step: Step, inputs: Inputs) -> Estimate:
-    settings, (model,) = _typed(step, PretrainSettings), inputs.values()
-    total = sum(settings.corpus.values())
-    taken = {source: round(settings.tokens * share / total) for source, share in settings.corpus.items()}
-    sources, warnings = sources_used(step.name, settings.corpus, "train documents", model.rates, taken)
+    settings, model = _typed(step, PretrainSettings), next(iter(inputs.values()))
+    packed = {name: packed.packed for name, packed in inputs.items()}
+    sources, warnings = sources_mixed(step.name, settings, packed, model.rates)
     return _training(step, settings, model, tokens=settings.tokens, sources=sources, warnings=warnings)
 
 
@@ -316,8 +375,10 @@ def _typed(step: Step, kind: type[_Settings]) -> _Settings:
 
 # The one table of estimates, beside the table of stages in moyai.recipe.settings.
 _ESTIMATES: dict[str, Callable[[Step, Inputs], Estimate]] = {
+    "train_tokenizer": _train_tokenizer,
     "init": _init,
     "extend": _extend,
+    "prepare": _prepare,
     "upcycle": _upcycle,
     "compose": _compose,
     "chat_vector": _chat_vector,

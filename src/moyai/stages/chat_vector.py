@@ -15,7 +15,7 @@ from moyai.recipe.architecture import read_config
 from moyai.recipe.settings import ChatVectorSettings
 from moyai.stages.contract import StageContext
 from moyai.stages.outside_models import model_directories, model_hashes, model_label
-from moyai.tokenizer.chat_format import ChatFormat, chat_format, token_ids
+from moyai.tokenizer.chat.format import ChatFormat, chat_format, token_ids
 
 REVISION = 1
 

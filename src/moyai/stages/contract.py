@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.progress import Progress
-from moyai.recipe.settings import StageSettings
+from moyai.recipe.stage_settings import StageSettings
 
 RESUME_NAME = "resume"
 

@@ -6,10 +6,12 @@ import gc
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from moyai.corpus.documents import Document, read_documents
+from moyai.corpus.reading.documents import Document
+from moyai.corpus.reading.read import named_documents
 from moyai.errors import UserError
 from moyai.evaluation.bits_per_byte import first_characters, score_texts
 from moyai.evaluation.quiz import Question, read_quiz, score_quiz
@@ -22,7 +24,7 @@ from moyai.stages.outside import file_hashes
 from moyai.tokenizer.text import TextTokenizer
 from moyai.training.precision import keep_large_blocks, pick_device
 
-REVISION = 1
+REVISION = 2
 
 _QUIZ = "starter:quiz_ja"
 
@@ -70,8 +72,8 @@ def run(settings: EvaluateSettings, context: StageContext) -> dict[str, Any]:
 def _suite(settings: EvaluateSettings) -> _Suite:
     documents = {}
     for language, name in settings.texts.items():
-        held_out = [d for d in read_documents(corpus_file(name)) if d.split == "heldout"]
-        held_out = held_out[: settings.max_documents][: settings.limit]
+        most = [number for number in (settings.max_documents, settings.limit) if number is not None]
+        held_out = list(islice(named_documents(name, "heldout"), min(most, default=None)))
         if not held_out:
             raise UserError(f"{name} has no held-out document", hint='give rows "split": "heldout", or more documents')
         documents[language] = held_out

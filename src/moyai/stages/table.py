@@ -16,6 +16,18 @@ def _init() -> Stage:
     return Stage(init.run, init.REVISION, init.outside)
 
 
+def _train_tokenizer() -> Stage:
+    from moyai.stages import train_tokenizer
+
+    return Stage(train_tokenizer.run, train_tokenizer.REVISION, train_tokenizer.outside)
+
+
+def _prepare() -> Stage:
+    from moyai.stages import prepare
+
+    return Stage(prepare.run, prepare.REVISION, prepare.outside)
+
+
 def _extend() -> Stage:
     from moyai.stages import extend
 
@@ -71,7 +83,9 @@ def _export() -> Stage:
 
 
 STAGES: dict[str, Callable[[], Stage]] = {
+    "train_tokenizer": _train_tokenizer,
     "init": _init,
+    "prepare": _prepare,
     "extend": _extend,
     "upcycle": _upcycle,
     "compose": _compose,

@@ -14,6 +14,7 @@ from moyai.forest.model import ForestModel, load_forest_model
 from moyai.recipe.architecture import read_architecture, read_config
 from moyai.recipe.settings import TrainingSettings
 from moyai.stages.contract import StageContext
+from moyai.tokenizer.chat.format import ChatFormat
 from moyai.training.objective import Rows
 from moyai.training.optimizer import freeze
 from moyai.training.precision import keep_large_blocks, pick_device, pick_precision
@@ -23,9 +24,24 @@ from moyai.training.trainer import tokens_done, train
 LOG_NAME = "training_log.jsonl"
 
 
-def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageContext, *, label: str) -> dict[str, Any]:
-    """Train the input checkpoint on `rows` and write the result; a killed run goes on from its last saved state."""
-    (parent_dir,) = context.inputs.values()
+def train_checkpoint(
+    rows: Rows,
+    settings: TrainingSettings,
+    context: StageContext,
+    *,
+    label: str,
+    chat_format: ChatFormat | None = None,
+) -> dict[str, Any]:
+    """Train the input checkpoint on `rows` and write the result; a killed run goes on from its last saved state.
+
+    Args:
+        rows: what is learnt.
+        settings: how.
+        context: the stage's.
+        label: of the progress bar.
+        chat_format: what the result has in place of its parent's.
+    """
+    parent_dir = only_parent(context)
     keep_large_blocks()
     device = pick_device()
     precision = pick_precision(settings.precision, device)
@@ -38,8 +54,12 @@ def train_checkpoint(rows: Rows, settings: TrainingSettings, context: StageConte
     with context.progress.bar(label, total=rows.num_tokens, unit="tokens", done=done) as bar:
         train(model, rows, settings, work_dir=context.resume_dir, log_path=log_path, bar=bar)
     write_trained(model, context.out_dir, context.progress)
-    write_config(context.out_dir, read_architecture(parent_dir), dtype="F32", like=read_config(parent_dir))
     copy_tokenizer_files(parent_dir, context.out_dir)
+    config = read_config(parent_dir)
+    if chat_format is not None:
+        chat_format.write(context.out_dir)
+        config |= {"eos_token_id": chat_format.eos_token_id}
+    write_config(context.out_dir, read_architecture(parent_dir), dtype="F32", like=config)
     log = [json.loads(line) for line in log_path.read_text(encoding="utf-8").splitlines()]
     return {
         "num_steps": len(log),
@@ -63,6 +83,5 @@ def _disk_bytes(model: ForestModel, num_trainable: int, settings: TrainingSettin
 
 
 def only_parent(context: StageContext) -> Path:
-    """The stage's one input."""
-    (parent_dir,) = context.inputs.values()
-    return parent_dir
+    """The one checkpoint that the stage reads: its first input, before what was packed for it."""
+    return next(iter(context.inputs.values()))

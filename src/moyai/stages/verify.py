@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moyai.checkpoint.disk import replace_file
-from moyai.corpus.documents import read_documents
+from moyai.corpus.reading.documents import read_documents
 from moyai.errors import InputFileError
 from moyai.evaluation.certificate import certify
 from moyai.progress import Progress
@@ -17,7 +17,7 @@ from moyai.stages.contract import StageContext
 from moyai.stages.outside import file_hashes
 from moyai.tokenizer.text import TextTokenizer
 
-REVISION = 2
+REVISION = 3
 
 CERTIFICATE_NAME = "certificate.json"
 

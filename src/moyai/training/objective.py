@@ -18,14 +18,11 @@ class Rows:
     """Everything one training run will see, in order."""
 
     trees: Sequence[Sequence[Tree]]
-    """One list of trees per row."""
+    """One list of trees per row; they may be made when they are asked for."""
     sources: Mapping[str, Mapping[str, Any]]
     """For the record: documents, tokens, epochs, and what was left out and why, per source."""
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all rows, padding not counted."""
-        return sum(tree.num_tokens for row in self.trees for tree in row)
+    num_tokens: int
+    """Of all rows, padding not counted."""
 
 
 def next_token_loss(scores: Scores, row: Row, total_weight: torch.Tensor | float) -> torch.Tensor:

@@ -52,4 +52,4 @@ def sft_rows(conversations: Mapping[str, Sequence[TokenizedConversation]], setti
             "left_out_too_long_or_without_assistant": len(source) - len(fitting[name]),
             "epochs": round(len(used) / max(1, len(fitting[name])), 3),
         }
-    return Rows(rows, sources)
+    return Rows(rows, sources, sum(tree.num_tokens for tree in trees))
