@@ -68,6 +68,49 @@ def run_steps(
     return list(finished.values())
 
 
+def open_step(recipe: Recipe, name: str, *, out_dir: Path, cache_dir: Path, progress: Progress) -> tuple[Step, StageContext]:
+    """The step called `name` and the place of its unfinished work, for whoever does a part of it from outside.
+
+    `run_recipe` goes on from there.
+
+    Raises:
+        RecipeError: there is no such step, one before it is not done yet, it is done itself, or what is there was made
+            of other settings or inputs.
+        BusyError: a run holds the directory.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with lock_directory(out_dir):
+        return _open_step(recipe, name, out_dir, cache_dir, progress)
+
+
+def _open_step(recipe: Recipe, name: str, out_dir: Path, cache_dir: Path, progress: Progress) -> tuple[Step, StageContext]:
+    *before, step = _steps_until(recipe, name)
+    finished: dict[str, tuple[Path, Record]] = {}
+    for number, earlier in enumerate(before):
+        stage_dir = out_dir / f"{number:02d}-{earlier.name}"
+        identity = _identity(earlier, STAGES[earlier.kind](), finished, cache_dir)
+        record = read_record(stage_dir) if (stage_dir / RECORD_NAME).exists() else None
+        if record is None or record.fingerprint != identity.fingerprint():
+            raise RecipeError(
+                f"stage {earlier.name} is not done yet in {out_dir}",
+                hint=f"moyai run RECIPE --out {out_dir} --until {before[-1].name}",
+            )
+        finished[earlier.name] = (stage_dir, record)
+    stage_dir = out_dir / f"{len(before):02d}-{step.name}"
+    identity = _identity(step, STAGES[step.kind](), finished, cache_dir)
+    for directory in (stage_dir, _partial_of(stage_dir)):
+        there = _identity_of(directory)
+        if there not in (None, identity.fingerprint()):
+            raise RecipeError(
+                f"{directory} was made of other settings or inputs than the recipe's",
+                hint="give the recipe that it was made by, or remove the directory",
+            )
+        if (directory / RECORD_NAME).exists():
+            raise RecipeError(f"stage {step.name} is done in {out_dir} already")
+    inputs = {name: finished[name][0] for name in step.inputs}
+    return step, StageContext(_partial(stage_dir, identity), inputs, cache_dir, progress)
+
+
 def write_recipe(recipe: Recipe, out_dir: Path) -> None:
     """Write the recipe as it was resolved to `recipe.yaml`."""
     data = recipe.model_dump(mode="json", exclude={"stages"}, exclude_none=True)
@@ -196,7 +239,7 @@ def work(
 
 def _partial(stage_dir: Path, identity: Identity) -> Path:
     """The stage's `.partial` directory: kept if it is of the same identity, otherwise begun anew."""
-    partial_dir = stage_dir.with_name(stage_dir.name + ".partial")
+    partial_dir = _partial_of(stage_dir)
     mark = partial_dir / _IDENTITY_NAME
     if partial_dir.exists() and _identity_of(partial_dir) != identity.fingerprint():
         _remove(partial_dir)
@@ -206,10 +249,14 @@ def _partial(stage_dir: Path, identity: Identity) -> Path:
     return partial_dir
 
 
-def _identity_of(partial_dir: Path) -> str | None:
-    if (partial_dir / RECORD_NAME).exists():
-        return read_record(partial_dir).fingerprint
-    mark = partial_dir / _IDENTITY_NAME
+def _partial_of(stage_dir: Path) -> Path:
+    return stage_dir.with_name(stage_dir.name + ".partial")
+
+
+def _identity_of(directory: Path) -> str | None:
+    if (directory / RECORD_NAME).exists():
+        return read_record(directory).fingerprint
+    mark = directory / _IDENTITY_NAME
     return mark.read_text() if mark.exists() else None
 
 
