@@ -98,9 +98,11 @@ def _results() -> dict[str, dict[str, Any]]:
             "vocab_size": 50152,
             "padded_vocab_size": 50152,
             "num_parameters": 135_091_008,
-            "characters_per_token": {
-                "starter:ja_text": {"before": 0.56, "after": 1.11},
-                "starter:en_text": {"before": 4.4, "after": 4.4},
+            "efficiency": {
+                "texts": {
+                    "starter:ja_text": {"characters": 5600, "bytes": 16_500, "tokens": {"before": 10_000, "after": 5_050}},
+                    "starter:en_text": {"characters": 8800, "bytes": 8_800, "tokens": {"before": 2_000, "after": 2_000}},
+                }
             },
             "init": "mean",
             "examples": [
@@ -268,6 +270,8 @@ def _write_run(
             (directory / "scores.json").write_text(json.dumps(_scores()), encoding="utf-8")
         record = _record(name, results, known)
         known[name] = record.fingerprint
+        if "sft" in name:
+            (directory / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
         (directory / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
     if recipe is not None:
         (run_dir / "recipe.yaml").write_text(recipe, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,14 @@ def test_broken_files_are_named(make_run: Any) -> None:
     with pytest.raises(RecipeError):
         build_report(run_dir)
     assert not (run_dir / "README.md").exists()
+
+
+def test_a_model_without_a_chat_template_is_shown_how_to_go_on_with_a_text(make_run: Callable[..., Path]) -> None:
+    run_dir = make_run()
+    (run_dir / "06-sft" / "chat_template.jinja").unlink()
+    build_report(run_dir)
+    card, page = ((run_dir / name).read_text(encoding="utf-8") for name in ("README.md", "index.html"))
+    assert "apply_chat_template" not in card
+    assert 'inputs = tokenizer("' in card
+    assert "moyai chat" not in card + page
+    assert "llama-cli" in card

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from moyai.plan.quantities import format_bytes, format_count, format_seconds
+from moyai.recipe.composition import STAGE_PREFIX
+from moyai.report.corpora import prepared_line
 from moyai.report.front_matter import front_matter
 from moyai.report.lineage import RECIPE_NAME, RunReport, StageReport
 from moyai.report.number_format import format_change, format_interval, format_share, format_small
 from moyai.report.scores import Measured, Quiz, score_rows
 from moyai.report.statements import headline, limitations, score_notes
+from moyai.report.tokenizers import vocabulary_reports
 from moyai.report.wording import key_figure, kind_name, language_name
 
 _STARTER_LICENCE = "CC0-1.0"
@@ -23,6 +26,7 @@ def render_card(report: RunReport) -> str:
         _opening(report),
         _results(report),
         _route(report),
+        _vocabularies(report),
         _certificates(report),
         _use(report),
         _data(report),
@@ -68,6 +72,8 @@ def _shape(report: RunReport) -> str:
 
 
 def _base(report: RunReport) -> str:
+    if report.of_kind("train_tokenizer"):
+        return "nothing: vocabulary and weights were trained from the start"
     repo = report.base_repo
     link = f"[{repo}](https://huggingface.co/{repo})" if repo else ""
     source = f"`{_plain(report.base_source)}`"
@@ -140,6 +146,19 @@ def _route(report: RunReport) -> list[str]:
     return [*lines, "", total]
 
 
+def _vocabularies(report: RunReport) -> list[str]:
+    lines = []
+    for vocabulary in vocabulary_reports(report):
+        lines += ["", f"`{_plain(vocabulary.stage.name)}`, held-out text:", ""]
+        lines += _table_head(["text", "characters", "characters per token ↑", "bytes per token ↑", *vocabulary.others])
+        for each in vocabulary.holdings:
+            figures = [(each.characters_before, each.characters_after), (each.bytes_before, each.bytes_after)]
+            cells = [f"{after:.2f}" if before is None else f"{before:.2f} → {after:.2f}" for before, after in figures]
+            cells += [f"{each.others[other]:.2f}" if other in each.others else "" for other in vocabulary.others]
+            lines.append(_table_line([each.text, f"{each.num_characters:,}", *cells]))
+    return ["## 語彙 Vocabulary", *lines] if lines else []
+
+
 def _certificates(report: RunReport) -> list[str]:
     lines = [_certificate(stage.results) for stage in report.of_kind("verify")]
     return ["## 同一性の証明 Certificate", "", *lines] if lines else []
@@ -173,17 +192,17 @@ def _use(report: RunReport) -> list[str]:
         "## 使い方 How to use",
         "",
         "```python",
-        *_SNIPPET.format(directory=directory).splitlines(),
+        *_SNIPPET.format(directory=directory, inputs=_CONVERSATION if report.chats else _TEXT).splitlines(),
         "```",
-        "",
     ]
-    lines += ["```sh", f"moyai chat {directory}"]
+    commands = [f"moyai chat {directory}"] if report.chats else []
     release = report.release
     if release and "file" in release.results:
         file = report.path_of(release, release.results["file"])
-        lines += [f"moyai chat {file}        # GGUF, {release.results.get('type', '')}, on llama.cpp"]
-        lines += [f"llama-cli -m {file}"]
-    return [*lines, "```"]
+        if report.chats:
+            commands += [f"moyai chat {file}        # GGUF, {release.results.get('type', '')}, on llama.cpp"]
+        commands += [f"llama-cli -m {file}"]
+    return [*lines, "", "```sh", *commands, "```"] if commands else lines
 
 
 _SNIPPET = """\
@@ -192,18 +211,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 directory = "{directory}"
 tokenizer = AutoTokenizer.from_pretrained(directory)
 model = AutoModelForCausalLM.from_pretrained(directory)
-messages = [{{"role": "user", "content": "日本で一番高い山は何ですか。"}}]
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-)
+{inputs}
 output = model.generate(**inputs, max_new_tokens=64, do_sample=False)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+
+
+_CONVERSATION = """\
+messages = [{"role": "user", "content": "日本で一番高い山は何ですか。"}]
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)"""
+_TEXT = 'inputs = tokenizer("日本で一番高い山は", return_tensors="pt")'
 
 
 def _data(report: RunReport) -> list[str]:
     lines = ["## データと利用許諾 Data and licences", ""]
     if report.base and report.base.results.get("license"):
         lines.append(f"- base: {_base(report)}, {_plain(report.base.results['license'])}")
+    lines += [prepared_line(stage) for stage in report.of_kind("prepare")]
     for stage in report.trainings:
         for source, counts in stage.results["sources"].items():
             lines.append(
@@ -220,6 +245,8 @@ def source_name(source: str) -> str:
     >>> source_name("starter:ja_text"), source_name("/home/me/texts/ja.jsonl.gz")
     ('starter:ja_text', 'ja.jsonl.gz')
     """
+    if source.startswith(STAGE_PREFIX):
+        return source.removeprefix(STAGE_PREFIX)
     return source if source.startswith("starter:") else Path(source).name
 
 

@@ -1,4 +1,4 @@
-"""Loss curves and expert load as inline SVG: letters are paths, colours are the page's own CSS variables.
+"""Loss curves, expert load and vocabularies as inline SVG: letters are paths, colours are the page's own CSS variables.
 
 Shape letters: L layers, E experts.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import accumulate
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from moyai.report.lineage import StageReport
 from moyai.report.scores import ModelScores
+from moyai.report.tokenizers import VocabularyReport
 from moyai.report.training_log import smoothed
 from moyai.report.wording import kind_name, language_name
 
@@ -86,6 +87,38 @@ def expert_load_chart(scores: ModelScores) -> str:
             )
         panels[-1].set_xlabel("層 layer")
         return _svg(figure, "load")
+
+
+def vocabulary_chart(vocabulary: VocabularyReport) -> str:
+    """Characters per token of each text: a pale bar before the stage, a full one after it, marks for other tokenizers."""
+    holdings = vocabulary.holdings
+    has_before = any(holding.characters_before is not None for holding in holdings)
+    with _style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(_WIDTH_INCHES, 1.0 + (0.6 if has_before else 0.4) * len(holdings)), layout="constrained")
+        panel = figure.add_subplot()
+        for place, holding in enumerate(holdings):
+            if holding.characters_before is not None:
+                _draw_bar(panel, place - 0.2, holding.characters_before, _MUTED)
+            _draw_bar(panel, place + (0.2 if has_before else 0), holding.characters_after, _ACCENT)
+        for other, shape in zip(vocabulary.others, cycle("oDs^v"), strict=False):
+            known = [(place, holding.others[other]) for place, holding in enumerate(holdings) if other in holding.others]
+            places, values = zip(*known, strict=True)
+            panel.plot(values, places, shape, color=_INK, markerfacecolor="none", markersize=6, label=other)
+        if vocabulary.others:
+            panel.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False)
+        panel.set_yticks(range(len(holdings)), [holding.text for holding in holdings])
+        panel.set_ylim(len(holdings) - 0.4, -0.6)
+        panel.set_xlabel("文字/トークン characters per token")
+        panel.margins(x=0.12)
+        panel.tick_params(length=0)
+        return _svg(figure, f"vocabulary-{vocabulary.stage.name}")
+
+
+def _draw_bar(panel: Any, place: float, value: float, colour: str) -> None:
+    panel.barh(place, value, height=0.36, color=colour, alpha=0.85 if colour == _ACCENT else 0.45)
+    panel.annotate(f"{value:.2f}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", color=_INK)
 
 
 def _draw_loss(panel: Any, stage: StageReport) -> None:

@@ -12,8 +12,9 @@ from moyai.plan.quantities import format_bytes
 from moyai.recipe.load import parse_recipe
 from moyai.recipe.recipe import Card, Recipe, Step
 from moyai.recipe.record import Record, records_of_run
-from moyai.recipe.settings import STAGE_SETTINGS, Kind, StageSettings, TrainingSettings
+from moyai.recipe.settings import STAGE_SETTINGS, TrainingSettings
 from moyai.recipe.sources import HubModel, WheelModel, parse_model
+from moyai.recipe.stage_settings import Kind, StageSettings
 from moyai.report.scores import LANGUAGES, ModelScores, SuiteScores, read_scores
 from moyai.report.training_log import TrainingPoint, read_training_log
 
@@ -112,6 +113,15 @@ class RunReport:
         names = {stage.name: stage for stage in self.checkpoints}
         exported = [names[name] for name in self.release.parents if name in names] if self.release else []
         return next(iter(exported or self.checkpoints[::-1]), None)
+
+    @cached_property
+    def chats(self) -> bool:
+        """Whether the final checkpoint has a chat template."""
+        if self.final is None:
+            return False
+        config = self.final.directory / "tokenizer_config.json"
+        in_config = config.is_file() and '"chat_template"' in config.read_text(encoding="utf-8")
+        return in_config or (self.final.directory / "chat_template.jinja").is_file()
 
     @cached_property
     def lineage(self) -> tuple[StageReport, ...]:

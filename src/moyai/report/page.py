@@ -21,6 +21,7 @@ from moyai.report.number_format import (
 from moyai.report.route import draw_route
 from moyai.report.scores import GUESSING, ModelScores, score_rows
 from moyai.report.statements import final_row, headline, limitations, score_notes
+from moyai.report.tokenizers import vocabulary_reports
 from moyai.report.wording import key_figure, kind_name, language_name
 
 PAGE_NAME = "index.html"
@@ -47,6 +48,7 @@ def render_page(report: RunReport) -> str:
         loss=Markup(charts.loss_chart(trained)) if trained else "",
         mixture=mixture,
         load=Markup(charts.expert_load_chart(mixture)) if mixture else "",
+        vocabularies=[(found, Markup(charts.vocabulary_chart(found))) for found in vocabulary_reports(report)],
         key_figure=key_figure,
         kind_name=kind_name,
         source_licence=source_licence,

@@ -101,18 +101,22 @@ def _facts(report: RunReport) -> Table:
     if report.release and "file" in report.release.results:
         file = report.release.directory / report.release.results["file"]
         table.add_row("GGUF", Text(str(file)))
+    else:
+        file = report.final.directory if report.final else None
+    if report.chats:
         table.add_row("talk to it", Text(f"moyai chat {shlex.quote(str(file))}", "bold cyan"))
-    elif report.final:
-        table.add_row(
-            "talk to it", Text(f"moyai chat {shlex.quote(str(report.final.directory))}", "bold cyan")
-        )
     return table
 
 
 def _extension(stage: StageReport) -> Text:
     """What the extension itself measured, for a run that was never evaluated."""
-    found = stage.results.get("characters_per_token", {})
-    parts = (f"{source} {pair['before']:.2f} → {pair['after']:.2f}" for source, pair in found.items())
+    found = stage.results.get("efficiency", {}).get("texts", {})
+    parts = (
+        f"{source} {counts['characters'] / counts['tokens']['before']:.2f}"
+        f" → {counts['characters'] / counts['tokens']['after']:.2f}"
+        for source, counts in found.items()
+        if ": " not in source  # a domain of one of the others
+    )
     return Text(", ".join(parts))
 
 

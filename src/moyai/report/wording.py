@@ -22,7 +22,9 @@ class Bilingual:
 _LANGUAGE_NAMES = {"ja": Bilingual("日本語", "Japanese"), "en": Bilingual("英語", "English")}
 
 _KIND_NAMES = {
+    "train_tokenizer": Bilingual("語彙の学習", "train vocabulary"),
     "init": Bilingual("元モデル", "base"),
+    "prepare": Bilingual("コーパスの準備", "prepare corpus"),
     "extend": Bilingual("語彙拡張", "extend vocabulary"),
     "upcycle": Bilingual("アップサイクル", "upcycle to experts"),
     "compose": Bilingual("エキスパートの合成", "compose experts"),
@@ -67,6 +69,19 @@ def _init(results: dict[str, Any]) -> KeyFigure:
     return KeyFigure(_count(results, "num_parameters", "parameters"), str(results.get("model_name", "")))
 
 
+def _train_tokenizer(results: dict[str, Any]) -> KeyFigure:
+    borrowed = results.get("num_borrowed_pieces")
+    stages = len(results.get("stages", ()))
+    detail = f"{stages} stage{'s' if stages != 1 else ''}" + (f", {borrowed:,} borrowed" if borrowed else "")
+    return KeyFigure(f"vocabulary {results['vocab_size']:,}" if "vocab_size" in results else "", detail)
+
+
+def _prepare(results: dict[str, Any]) -> KeyFigure:
+    kept, read = results.get("num_documents"), results.get("num_read")
+    detail = f"{kept:,} of {read:,} documents" if kept is not None and read is not None else ""
+    return KeyFigure(_count(results, "num_tokens", "tokens"), detail)
+
+
 def _extend(results: dict[str, Any]) -> KeyFigure:
     pieces = f"+{results['num_pieces']:,} pieces" if "num_pieces" in results else ""
     return KeyFigure(pieces, f"vocabulary {results['vocab_size']:,}" if "vocab_size" in results else "")
@@ -109,7 +124,9 @@ def _export(results: dict[str, Any]) -> KeyFigure:
 
 
 _KEY_FIGURES: dict[str, Callable[[dict[str, Any]], KeyFigure]] = {
+    "train_tokenizer": _train_tokenizer,
     "init": _init,
+    "prepare": _prepare,
     "extend": _extend,
     "upcycle": _upcycle,
     "compose": _upcycle,
