@@ -80,6 +80,18 @@ def test_nothing_to_do_is_all_done():
     assert Meter("x", total=0, unit="rows", done=0, clock=Clock()).share == 1.0
 
 
+def test_nobody_knows_of_how_much():
+    clock = Clock()
+    meter = Meter("x", total=0, unit="rows", done=0, clock=clock)
+    clock.now += 2
+    meter.advance(20)
+    assert (meter.done_text(), meter.left_text()) == ("20 rows", "")
+    progress, file = terminal()
+    with progress.bar("count", total=0, unit="rows") as bar:
+        bar.advance(20)
+    assert any("100 %" in line for line in file.getvalue().splitlines())
+
+
 def terminal(width=100):
     file = io.StringIO()
     return RichProgress(Console(file=file, width=width, force_terminal=True, color_system=None)), file

@@ -2,7 +2,12 @@ import json
 
 import gguf
 import numpy as np
+import pyarrow
 import pytest
+import zstandard
+from pyarrow import parquet
+
+from corpus.small_corpus import write_corpus
 
 
 def shown(moyai, path):
@@ -67,8 +72,32 @@ def test_tokenizer_and_corpora(moyai, checkpoint_dir, tmp_path):
     text = tmp_path / "a.jsonl"
     text.write_text('{"text": "海 sea", "split": "train"}\n', encoding="utf-8")
     assert shown(moyai, text)["train_characters"] == 5
+    packed = tmp_path / "a.jsonl.zst"
+    packed.write_bytes(zstandard.compress(text.read_bytes()))
+    assert shown(moyai, packed) == shown(moyai, text) | {"path": str(packed)}
+    table = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["海 sea"], "split": ["train"]}), table)
+    assert shown(moyai, table) == shown(moyai, text) | {"path": str(table)}
     text.write_text('{"messages": [{"role": "user", "content": "やあ"}]}\n', encoding="utf-8")
     assert shown(moyai, text)["conversations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "shape", "characters"),
+    [
+        ('{"instruction": "海は？", "input": "", "output": "sea"}', "conversations", "instruction", 6),
+        ('{"conversations": [{"from": "human", "value": "やあ"}]}', "conversations", "conversation", 2),
+        ('{"message_id": "a", "text": "b", "role": "prompter"}', "conversations", "tree message", 0),
+        ('{"prompt": "海", "chosen": "sea", "rejected": "see"}', "preferences", "preference", 7),
+    ],
+)
+def test_instructions_and_preferences(moyai, tmp_path, row, kind, shape, characters):
+    text = tmp_path / "a.jsonl"
+    text.write_text(row + "\n", encoding="utf-8")
+    found = shown(moyai, text)
+    assert (found["kind"], found["shape"]) == (kind, shape)
+    assert found[kind] == (1 if characters else 0)
+    assert found["characters"] == characters
 
 
 @pytest.mark.parametrize(
@@ -81,6 +110,7 @@ def test_tokenizer_and_corpora(moyai, checkpoint_dir, tmp_path):
         ("a.safetensors", b"\x00" * 4, "a.safetensors"),
         ("a.jsonl", b"[]\n", "is not a JSON object"),
         ("a.jsonl", b"\xff\n", "is not UTF-8"),
+        ("a.jsonl", b'{"body": 1}\n', "has columns body; known shapes are"),
     ],
 )
 def test_what_cannot_be_shown(moyai, tmp_path, name, content, message):
@@ -92,3 +122,13 @@ def test_what_cannot_be_shown(moyai, tmp_path, name, content, message):
 
 def test_a_directory_of_nothing(moyai, tmp_path):
     assert "neither a checkpoint nor a stage nor a run" in moyai("show", tmp_path).err
+
+
+def test_packed_corpus(moyai, tmp_path):
+    write_corpus(tmp_path)
+    found = shown(moyai, tmp_path / "corpus")
+    assert (found["kind"], found["documents"]) == ("packed corpus", 50)
+    assert found["tokens"] == sum(source["tokens"] for source in found["sources"])
+    assert {"source": "ja", "reason": "language", "documents": 2} in found["dropped"]
+    (tmp_path / "corpus" / "ja" / "00000.bin").unlink()
+    assert moyai("show", tmp_path / "corpus").code == 2

@@ -101,6 +101,19 @@ def test_extend_takes_several_texts(moyai, single, tmp_path):
     assert single[0].step.settings.pieces == 12
 
 
+def test_extend_takes_its_settings(moyai, single, tmp_path):
+    words = ["extend", tmp_path, "out", "--corpus", "starter:ja_text", "--pieces", "12", "--init", "best"]
+    words += ["--segmentation", "words", "--min-frequency", "3", "--max-characters", "8", "--pad-vocab-to", "128"]
+    assert moyai(*words).code == 0
+    wanted = {
+        "init": "best", "segmentation": "words", "min_frequency": 3, "max_characters": 8, "pad_vocab_to": 128
+    }  # fmt: skip
+    assert single[0].step.settings.model_dump(include=set(wanted)) == wanted
+    outcome = moyai("extend", tmp_path, "other", "--corpus", "starter:ja_text", "--pieces", "12", "--init", "random")
+    assert outcome.code == 2
+    assert "random" in outcome.err
+
+
 def test_single_stages_never_write_over_anything(moyai, single, tmp_path):
     (tmp_path / "out").mkdir()
     words = ["upcycle", tmp_path, tmp_path / "out", "--experts", "4", "--active", "2"]

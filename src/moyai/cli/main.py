@@ -23,11 +23,12 @@ from moyai.cli.plan import plan
 from moyai.cli.recipes import recipes
 from moyai.cli.report import report
 from moyai.cli.run import run
-from moyai.cli.session import Session, default_cache_dir
+from moyai.cli.session import Session
 from moyai.cli.show import show
 from moyai.cli.upcycle import upcycle
 from moyai.cli.verify import verify
 from moyai.errors import MoyaiError
+from moyai.recipe.cache_dir import default_cache_dir
 
 app = typer.Typer(
     name="moyai",

@@ -74,6 +74,10 @@ class Meter:
         """From 0 to 1."""
         return min(1.0, self.done / self.total) if self.total > 0 else 1.0
 
+    def done_text(self) -> str:
+        """Such as `12% of 4.0 M tokens`, or what is done alone where nobody knows of how much."""
+        return f"{self.share:.0%} of {self.amount(self.total)}" if self.total > 0 else self.amount(self.done)
+
     @property
     def seconds(self) -> float:
         """Since the work began."""
@@ -90,9 +94,9 @@ class Meter:
         return f"{self.amount(worked / self.seconds)}/s" if worked > 0 and self.seconds > 0 else ""
 
     def left_text(self) -> str:
-        """Such as `2 min 3 s left`."""
+        """Such as `2 min 3 s left`; empty as long as nothing is known."""
         rate = self._rate.per_second()
-        return "" if rate is None else f"{format_seconds(max(0.0, self.total - self.done) / rate)} left"
+        return "" if rate is None or self.total <= 0 else f"{format_seconds(max(0.0, self.total - self.done) / rate)} left"
 
     def figures_text(self) -> str:
         """Such as `loss 2.314`."""
@@ -140,8 +144,7 @@ class _Line:
         meter.advance(amount, **figures)
         if self._clock() - self._last_line >= _LINE_EVERY_SECONDS:
             self._last_line = self._clock()
-            done = f"{meter.share:.0%} of {meter.amount(meter.total)}"
-            self._print(done, meter.rate_text(), meter.left_text(), meter.figures_text())
+            self._print(meter.done_text(), meter.rate_text(), meter.left_text(), meter.figures_text())
 
     def end(self) -> None:
         meter = self._meter
@@ -165,9 +168,11 @@ class RichProgress:
         """A bar with percentage, rate, time left and figures; it stays on the screen when it is full."""
         meter = Meter(label, total=total, unit=unit, done=done, clock=self._clock)
         with self._shown() as bars:
-            task = bars.add_task(label, total=max(total, 1e-9), meter=meter)
+            task = bars.add_task(label, total=total if total > 0 else None, meter=meter)
             bars.update(task, completed=done)
             yield _TerminalBar(bars, task, meter)
+            if total <= 0:
+                bars.update(task, total=max(meter.done, 1e-9), completed=max(meter.done, 1e-9))
             bars.refresh()
 
     def note(self, text: str) -> None:
@@ -206,7 +211,7 @@ class _MeterColumn(ProgressColumn):
         if task.finished:
             parts = [meter.mean_rate_text(), f"in {format_seconds(task.finished_time or 0.0)}"]
         else:
-            parts = [meter.rate_text(), meter.left_text()]
+            parts = [meter.rate_text(), meter.left_text()] if task.total else [meter.done_text(), meter.rate_text()]
         return Text("  ".join(part for part in (*parts, meter.figures_text()) if part))
 
 

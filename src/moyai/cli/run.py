@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from moyai.cli.arguments import Mini, Overrides, RecipeName
 if TYPE_CHECKING:
     from moyai.progress import Progress
     from moyai.recipe.recipe import Recipe
+    from moyai.recipe.stage_settings import StageSettings
 
 
 def run(
@@ -74,27 +76,39 @@ def check_texts(recipe: Recipe) -> None:
     Raises:
         InputFileError: a text that a stage reads is not there.
     """
-    from moyai.recipe.settings import (
-        EvaluateSettings,
-        ExtendSettings,
-        PretrainSettings,
-        SftSettings,
-        VerifySettings,
-    )
-    from moyai.recipe.sources import corpus_file
+    from moyai.corpus.contamination.evaluation_files import EvaluationFiles
+    from moyai.recipe.corpus_settings import PrepareSettings
+    from moyai.recipe.sources import corpus_files
 
     for _, settings in recipe.stages:
-        texts: list[str] = []
-        if isinstance(settings, ExtendSettings | PretrainSettings):
-            texts = list(settings.corpus)
-        elif isinstance(settings, SftSettings):
-            texts = list(settings.data)
-        elif isinstance(settings, VerifySettings):
+        for text in _texts(settings):
+            corpus_files(text)
+        if isinstance(settings, PrepareSettings) and settings.contamination is not None:
+            EvaluationFiles.find(settings.contamination.files)
+
+
+def _texts(settings: StageSettings) -> list[str]:
+    """The texts that a stage reads from outside the run."""
+    from moyai.recipe.composition import STAGE_PREFIX
+    from moyai.recipe.corpus_settings import PrepareSettings
+    from moyai.recipe.settings import EvaluateSettings, PretrainSettings, SftSettings, VerifySettings
+    from moyai.recipe.tokenizer_settings import ExtendSettings, TrainTokenizerSettings
+
+    texts: Iterable[str] = ()
+    match settings:
+        case ExtendSettings() | PretrainSettings():
+            texts = settings.corpus
+        case SftSettings():
+            texts = settings.data
+        case VerifySettings():
             texts = [settings.text]
-        elif isinstance(settings, EvaluateSettings):
-            texts = list(settings.texts.values())
-        for text in texts:
-            corpus_file(text)
+        case EvaluateSettings():
+            texts = settings.texts.values()
+        case TrainTokenizerSettings():
+            texts = [text for stage in settings.stages for text in stage.corpus]
+        case PrepareSettings():
+            texts = [file for source in settings.sources.values() for file in source.files]
+    return [text for text in texts if not text.startswith(STAGE_PREFIX)]
 
 
 def _tell_plan(recipe: Recipe, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +22,6 @@ def session_of(context: typer.Context) -> Session:
     session = context.find_root().obj
     assert isinstance(session, Session)
     return session
-
-
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/moyai`, or `~/.cache/moyai`; a relative XDG_CACHE_HOME does not count."""
-    stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (stated if stated.is_absolute() else Path.home() / ".cache") / "moyai"
 
 
 def require_new(out_dir: Path) -> None:
