@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import copy_vs_cp, growth, methods, readers, same_weights, upcycle_vs_mergekit
+from benchmarks import copy_vs_cp, growth, methods, packing, readers, same_weights, upcycle_vs_mergekit, vocabulary
 from benchmarks.document import write_document
 from benchmarks.machine import describe_machine
 from benchmarks.results import describe, is_current, load_result, store_result
@@ -13,7 +13,7 @@ from benchmarks.workplace import ROOT, Workplace
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (upcycle_vs_mergekit, copy_vs_cp, growth, methods, same_weights, readers)
+    for module in (upcycle_vs_mergekit, copy_vs_cp, growth, methods, same_weights, readers, vocabulary, packing)
 }
 
 
