@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from moyai.corpus.reading.documents import read_documents
 from moyai.errors import FailedError, InputFileError, UserError
 from moyai.evaluation.bits_per_byte import score_texts
 from moyai.evaluation.scorer import Scorer
+from moyai.generation.llama_cpp import LlamaCpp
+from moyai.gguf.write import checkpoint_to_gguf
 from moyai.progress import SilentProgress
 from moyai.recipe.load import parse_recipe
 from moyai.recipe.record import Record
@@ -279,3 +282,32 @@ def test_faults(tmp_path: Path, corpus: Path) -> None:
     torch.save(dict(list(weights(base).items())[1:]), other / "pytorch_model.bin")
     with pytest.raises(InputFileError, match="1 are missing"):
         extend(other, tmp_path / "out", corpus)
+
+
+@pytest.mark.parametrize("family", ["byte-level", "bpe", "unigram"])
+def test_llama_cpp_cuts_as_the_extended_tokenizer_does(tmp_path: Path, corpus: Path, family: str) -> None:
+    base = tmp_path / "base"
+    if family == "byte-level":
+        write_tiny_checkpoint(base, tied=False)
+    else:
+        base.mkdir()
+        write_tiny_sentencepiece(base, "bpe" if family == "bpe" else "unigram")
+        tiny_model("llama", vocab_size=TextTokenizer(base).num_ids, tied=False).save_pretrained(base)
+    extend(base, tmp_path / "out", corpus)
+    checkpoint_to_gguf(tmp_path / "out", tmp_path / "out.gguf", type="f16", progress=SilentProgress())
+    tokenizer = TextTokenizer(tmp_path / "out")
+    new_ids = {row["id"] for row in pieces(tmp_path / "out")}
+    texts = [part for text in heldout(corpus) for part in re.split(r"[、。\s]", text) if part]
+    if family == "unigram":  # llama.cpp does not fall back to bytes for Unigram
+        texts = [text for text in texts if not _has_bytes(tokenizer, text)]
+    texts += ["  two  spaces", "page 1 of 20"]
+    with LlamaCpp(tmp_path / "out.gguf", num_context=64, num_threads=1) as llama_cpp:
+        cut = [tokenizer.encode(text) for text in texts]
+        assert [llama_cpp.tokenize(text) for text in texts] == cut
+    assert len(texts) >= 10, "there is something to compare"
+    assert new_ids & {id_ for ids in cut for id_ in ids}
+
+
+def _has_bytes(tokenizer: TextTokenizer, text: str) -> bool:
+    _, spelled = tokenizer.encode_with_bytes(text)
+    return any(len(one) == 1 and one[0] >= 0x80 for one in spelled)
