@@ -2,7 +2,8 @@ from gguf.constants import TokenType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moyai.gguf.unigram_bytes import byte_tokens_folded, byte_tokens_spelled, byte_value, characters_without_token
+from moyai.gguf.unigram_bytes import byte_tokens_folded, byte_tokens_spelled, characters_without_token
+from moyai.tokenizer.token_bytes import byte_piece_value
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -13,7 +14,7 @@ def vocabulary(pieces: list[str]) -> tuple[list[str], list[TokenType], list[floa
     return tokens, types, [0.0] * 257 + [-1.5 * i for i in range(len(pieces))]
 
 
-@given(st.lists(st.text(min_size=1, max_size=3).filter(lambda piece: byte_value(piece) is None), unique=True))
+@given(st.lists(st.text(min_size=1, max_size=3).filter(lambda piece: byte_piece_value(piece) is None), unique=True))
 def test_there_and_back(pieces: list[str]) -> None:
     before = vocabulary(["▁", *(piece for piece in pieces if piece not in ("▁", "<unk>"))])
     after = byte_tokens_folded(*byte_tokens_spelled(*before))

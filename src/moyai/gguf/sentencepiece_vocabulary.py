@@ -17,10 +17,10 @@ from gguf.constants import TokenType
 
 from moyai.errors import InputFileError
 from moyai.gguf.token_list import token_list
-from moyai.gguf.unigram_bytes import byte_value
 from moyai.gguf.vocabulary import Vocabulary
 from moyai.tokenizer.sentencepiece.file import PieceType, SentencePieceModel
 from moyai.tokenizer.sentencepiece.json_form import PREFIXES, SPACES
+from moyai.tokenizer.token_bytes import byte_piece_value
 from moyai.tokenizer.vocabulary import merges_of
 
 _NUM_BYTES = 256
@@ -153,7 +153,7 @@ def _unigram_vocab(model: Mapping[str, Any], where: str) -> tuple[dict[str, int]
 
 def _mark_bytes(tokens: Sequence[str], types: list[TokenType], where: str) -> None:
     for i, token in enumerate(tokens):
-        if types[i] == TokenType.NORMAL and byte_value(token) is not None:
+        if types[i] == TokenType.NORMAL and byte_piece_value(token) is not None:
             types[i] = TokenType.BYTE
     if types.count(TokenType.BYTE) != _NUM_BYTES:
         raise InputFileError(f"{where} falls back to bytes, but not every byte is a token <0x00> to <0xFF>")

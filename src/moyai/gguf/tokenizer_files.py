@@ -17,7 +17,7 @@ from moyai.gguf.token_list import token_list
 from moyai.gguf.tokenizer_json import tokenizer_json
 from moyai.gguf.vocabulary import Vocabulary
 from moyai.tokenizer.sentencepiece.file import read_sentencepiece
-from moyai.tokenizer.vocabulary import merges_of
+from moyai.tokenizer.vocabulary import added_tokens, json_object, merges_of
 
 _ROLES = ("bos", "eos", "unk", "pad")
 
@@ -66,14 +66,14 @@ def read_tokenizer_files(checkpoint_dir: Path, *, vocab_size: int) -> Vocabulary
             rows.
     """
     path, model_path = checkpoint_dir / "tokenizer.json", checkpoint_dir / "tokenizer.model"
-    config = _json_object(checkpoint_dir / "tokenizer_config.json")
+    config = json_object(checkpoint_dir / "tokenizer_config.json")
     if path.is_file():
-        data = _json_object(path)
+        data = json_object(path)
         vocabulary = _vocabulary(data, model_path, vocab_size=vocab_size, where=str(path))
     elif model_path.is_file():
         # transformers takes add_bos_token for true where a SentencePiece tokenizer's settings leave it out.
         data, config = {}, {"add_bos_token": True} | config
-        added = _added_ids(checkpoint_dir, config)
+        added = {token["content"]: token["id"] for token in added_tokens(checkpoint_dir, config)}
         model = read_sentencepiece(model_path)
         vocabulary = vocabulary_of_model(model, added, vocab_size=vocab_size, where=str(model_path))
     else:
@@ -107,18 +107,11 @@ def _vocabulary(data: dict[str, Any], model_path: Path, *, vocab_size: int, wher
     )
 
 
-def _added_ids(checkpoint_dir: Path, config: Mapping[str, Any]) -> dict[str, int]:
-    """Tokens that a checkpoint of transformers 4 adds to its `tokenizer.model`."""
-    described = config.get("added_tokens_decoder") or {}
-    ids = {token["content"]: int(token_id) for token_id, token in described.items()}
-    return ids | _json_object(checkpoint_dir / "added_tokens.json")
-
-
 def _special_ids(checkpoint_dir: Path, ids: Mapping[str, int]) -> dict[str, int]:
     """What the tokenizer says; for a role that it leaves out, what `config.json` says."""
-    tokenizer = _json_object(checkpoint_dir / "tokenizer_config.json")
-    model = _json_object(checkpoint_dir / "config.json")
-    generation = _json_object(checkpoint_dir / "generation_config.json")
+    tokenizer = json_object(checkpoint_dir / "tokenizer_config.json")
+    model = json_object(checkpoint_dir / "config.json")
+    generation = json_object(checkpoint_dir / "generation_config.json")
     found: dict[str, int] = {}
     for role in _ROLES:
         token = tokenizer.get(f"{role}_token")
@@ -154,15 +147,3 @@ def _chat_template(checkpoint_dir: Path, config: Mapping[str, Any]) -> str | Non
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
     return template if isinstance(template, str) else None
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputFileError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputFileError(f"{path} is not a JSON object")
-    return content

@@ -13,26 +13,16 @@ llama.cpp.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from gguf.constants import TokenType
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+from moyai.tokenizer.token_bytes import byte_piece_value
+
 # What an unknown character costs more than the least likely piece, in SentencePiece and Hugging Face.
 _UNKNOWN_PENALTY = 10.0
 # llama.cpp takes a text for ended at byte 0; a space is spelled as ▁.
 _NUL, _SPACE, _NUM_ASCII = 0, 32, 128
-
-
-def byte_value(token: str) -> int | None:
-    """The byte that a token like `<0x0A>` stands for.
-
-    >>> byte_value("<0x0A>"), byte_value("a")
-    (10, None)
-    """
-    match = _BYTE.fullmatch(token)
-    return int(match[1], 16) if match else None
 
 
 def characters_without_token(text: str, tokens: Sequence[str]) -> str:
@@ -58,7 +48,7 @@ def byte_tokens_spelled(
     unknown_score = min(scores, default=0.0) - _UNKNOWN_PENALTY
     spelled, kinds, costs = list(tokens), list(types), list(scores)
     for i, kind in enumerate(types):
-        byte = byte_value(tokens[i]) if kind == TokenType.BYTE else None
+        byte = byte_piece_value(tokens[i]) if kind == TokenType.BYTE else None
         if byte is None or byte in (_NUL, _SPACE) or byte >= _NUM_ASCII or chr(byte) in known:
             continue
         spelled[i], kinds[i], costs[i] = chr(byte), TokenType.NORMAL, unknown_score
@@ -75,7 +65,7 @@ def byte_tokens_folded(
     ('<0x09>', '<0x0A>', '<0x0B>')
     """
     folded, kinds, costs = list(tokens), list(types), list(scores)
-    at = {i: byte_value(tokens[i]) or 0 for i, kind in enumerate(types) if kind == TokenType.BYTE}
+    at = {i: byte_piece_value(tokens[i]) or 0 for i, kind in enumerate(types) if kind == TokenType.BYTE}
     starts = {i - byte for i, byte in at.items()}
     if len(starts) == 1:  # all bytes in one row
         first, byte_score = starts.pop(), scores[next(iter(at))]

@@ -121,12 +121,12 @@ def read_vocabulary(checkpoint_dir: Path) -> BaseVocabulary:
             raise InputFileError(f"{checkpoint_dir} has no tokenizer.json")
         content = model_path.read_bytes()
         model = parse_sentencepiece(content, model_path)
-        added = {token["content"]: token["id"] for token in _added_tokens(checkpoint_dir, settings)}
+        added = {token["content"]: token["id"] for token in added_tokens(checkpoint_dir, settings)}
         data = json_of_model(model, added, bos=_bos(settings), where=str(model_path))
         vocabulary = BaseVocabulary(_family(data, str(model_path)), data, model, content)
         _refuse_gaps(vocabulary, checkpoint_dir)
         return vocabulary
-    data = _with_added(json_object(path), _added_tokens(checkpoint_dir, settings))
+    data = _with_added(json_object(path), added_tokens(checkpoint_dir, settings))
     family = _family(data, str(path))
     _refuse_gaps(BaseVocabulary(family, data), checkpoint_dir)
     if family == "byte-level BPE" or not model_path.is_file():
@@ -180,7 +180,7 @@ def _family(data: Mapping[str, Any], where: str) -> Family:
     )
 
 
-def _added_tokens(checkpoint_dir: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def added_tokens(checkpoint_dir: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tokens that a checkpoint of transformers 4 adds to its tokenizer; one that `added_tokens.json` alone has is a mark."""
     described = settings.get("added_tokens_decoder") or {}
     tokens = [added_token(token["content"], int(id_)) | token for id_, token in described.items()]
